@@ -1,0 +1,77 @@
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+)
+
+const redacted = "[redacted]"
+
+// Secret is a string that no printing interface reveals: fmt with any verb,
+// encoding/json, encoding/gob, log/slog. Convert it with string(s) where its
+// value is needed, and only there.
+type Secret string
+
+// String returns a placeholder.
+func (s Secret) String() string { return redacted }
+
+// GoString returns a placeholder.
+func (s Secret) GoString() string { return redacted }
+
+// Format writes a placeholder for every verb.
+func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+
+// MarshalText returns a placeholder. encoding/json uses it too.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// MarshalJSON returns a placeholder.
+func (s Secret) MarshalJSON() ([]byte, error) { return []byte(`"` + redacted + `"`), nil }
+
+// GobEncode refuses: a gob stream is meant to be read back, and a placeholder would be lost silently.
+func (s Secret) GobEncode() ([]byte, error) {
+	return nil, errors.New("sallyport: a Secret is not serialised")
+}
+
+// LogValue returns a placeholder.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// Secret makes a literal secret its own [SecretSource].
+func (s Secret) Secret(context.Context) (Secret, error) { return s, nil }
+
+// SecretSource yields the client secret. It is asked for every request, so a
+// rotated secret needs no restart. It may be called concurrently.
+type SecretSource interface {
+	Secret(ctx context.Context) (Secret, error)
+}
+
+// SecretFunc makes a function a [SecretSource], for example one that asks a vault and caches.
+type SecretFunc func(ctx context.Context) (Secret, error)
+
+// Secret calls f.
+func (f SecretFunc) Secret(ctx context.Context) (Secret, error) { return f(ctx) }
+
+// SecretFile reads the secret from a file at every use, without the line end
+// that editors and `kubectl create secret` leave behind.
+func SecretFile(path string) SecretSource {
+	return SecretFunc(func(context.Context) (Secret, error) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return "", fmt.Errorf("reading the client secret's file: %w", pathless(err))
+		}
+		return Secret(bytes.TrimRight(b, "\r\n")), nil
+	})
+}
+
+// pathless drops the path from a file error: paths of secrets do not belong into logs.
+func pathless(err error) error {
+	var pe *os.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
