@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/sallyport/sallyport/internal/strictjson"
 )
 
 // AuthorizationOptions is what one authorization request asks beyond the
@@ -36,7 +39,8 @@ type AuthorizationOptions struct {
 	Resource []string
 	// Scopes replace the configured ones for this request.
 	Scopes []string
-	// Extra parameters; they cannot name a parameter of the protocol.
+	// Extra parameters, in the place of those of Config.AuthorizationParams with
+	// the same name; they cannot name a parameter of the protocol.
 	Extra url.Values
 }
 
@@ -112,8 +116,10 @@ func (o AuthorizationOptions) check() error {
 			return configError("resource", "a resource is an absolute URI without fragment (RFC 8707 §2)")
 		}
 	}
-	if len(o.Claims) > 0 && !json.Valid(o.Claims) {
-		return configError("claims", "Claims is not JSON")
+	if len(o.Claims) > 0 {
+		if _, err := strictjson.Parse(o.Claims); err != nil {
+			return configError("claims", "Claims is not a JSON object (OpenID Connect Core §5.5)")
+		}
 	}
 	if o.MaxAge < 0 {
 		return configError("max_age", "MaxAge is negative")
@@ -142,10 +148,10 @@ func (c *Client) authorizationParams(r *AuthorizationRequest, o AuthorizationOpt
 	for _, res := range o.Resource {
 		p = append(p, param{"resource", res})
 	}
-	for _, extra := range [...]url.Values{c.cfg.AuthorizationParams, o.Extra} {
-		for name, v := range extra {
-			p = append(p, param{name, v[0]})
-		}
+	extra := maps.Clone(c.cfg.AuthorizationParams)
+	maps.Copy(extra, o.Extra) // the one of this request wins: none is sent twice
+	for _, name := range slices.Sorted(maps.Keys(extra)) {
+		p = append(p, param{name, extra.Get(name)})
 	}
 	// A parameter without a value counts as omitted, so it is (OAuth 2.1 §3.1).
 	return slices.DeleteFunc(p, func(p param) bool { return p.value == "" })
@@ -193,15 +199,15 @@ func (r *AuthorizationRequest) RedirectURI() string { return r.redirectURI }
 func (r *AuthorizationRequest) CreatedAt() time.Time { return r.created }
 
 // String names the issuer only.
-func (r *AuthorizationRequest) String() string {
+func (r AuthorizationRequest) String() string {
 	return "authorization request to " + r.issuer
 }
 
 // Format writes String for every verb: the fields are secrets.
-func (r *AuthorizationRequest) Format(f fmt.State, _ rune) { io.WriteString(f, r.String()) }
+func (r AuthorizationRequest) Format(f fmt.State, _ rune) { io.WriteString(f, r.String()) }
 
 // MarshalJSON writes String.
-func (r *AuthorizationRequest) MarshalJSON() ([]byte, error) { return json.Marshal(r.String()) }
+func (r AuthorizationRequest) MarshalJSON() ([]byte, error) { return json.Marshal(r.String()) }
 
 // LogValue is String for log/slog.
-func (r *AuthorizationRequest) LogValue() slog.Value { return slog.StringValue(r.String()) }
+func (r AuthorizationRequest) LogValue() slog.Value { return slog.StringValue(r.String()) }

@@ -3,6 +3,8 @@ package client
 import (
 	"context"
 	"crypto/x509"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -115,37 +117,68 @@ type Authentication interface {
 	// method is the registered name of the method and how x/oauth2 sends it.
 	method() (name string, style oauth2.AuthStyle)
 	secret(ctx context.Context) (Secret, error)
+	check() error
 }
 
+// secretAuth keeps the source behind a function value: fmt does not ask the
+// methods of what it finds in an unexported field, and would print a literal
+// Secret there in clear.
 type secretAuth struct {
 	name   string
 	style  oauth2.AuthStyle
-	source SecretSource
+	ask    func(context.Context) (Secret, error) // nil: no source was given
+	length int                                   // of a literal secret, else -1
+}
+
+func newSecretAuth(name string, style oauth2.AuthStyle, source SecretSource) Authentication {
+	a := secretAuth{name: name, style: style, length: -1}
+	switch s := source.(type) {
+	case nil:
+		return a
+	case Secret:
+		a.length = len(s)
+	case SecretFunc:
+		if s == nil {
+			return a
+		}
+	}
+	a.ask = source.Secret
+	return a
 }
 
 func (a secretAuth) method() (string, oauth2.AuthStyle) { return a.name, a.style }
 
 func (a secretAuth) secret(ctx context.Context) (Secret, error) {
-	s, err := a.source.Secret(ctx)
+	s, err := a.ask(ctx)
 	if err == nil && s == "" {
 		return "", configError("secret", "the client secret is empty")
 	}
 	if err != nil {
-		e := NewError(ErrConfig, "secret", err)
+		e := NewError(ErrConfig, "secret", asSourceError(err))
 		e.Outcome = Transient
 		return "", e
 	}
 	return s, nil
 }
 
+func (a secretAuth) check() error {
+	switch {
+	case a.ask == nil:
+		return configError("secret", "the client secret is missing: give client.Secret, client.SecretFunc or client.SecretFile")
+	case a.length == 0:
+		return configError("secret", "the client secret is empty")
+	}
+	return nil
+}
+
 // SecretBasic is client_secret_basic: id and secret, form-encoded, in the Authorization header (RFC 6749 §2.3.1).
 func SecretBasic(s SecretSource) Authentication {
-	return secretAuth{"client_secret_basic", oauth2.AuthStyleInHeader, s}
+	return newSecretAuth("client_secret_basic", oauth2.AuthStyleInHeader, s)
 }
 
 // SecretPost is client_secret_post: id and secret in the form body (RFC 6749 §2.3.1).
 func SecretPost(s SecretSource) Authentication {
-	return secretAuth{"client_secret_post", oauth2.AuthStyleInParams, s}
+	return newSecretAuth("client_secret_post", oauth2.AuthStyleInParams, s)
 }
 
 // Client is one registration at one authorization server. It is safe for concurrent use.
@@ -167,7 +200,7 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	cfg.Scopes = slices.Clone(cfg.Scopes)
+	cfg = cfg.clone() // what was checked is what is used, whatever the caller does to its slices and maps
 	if len(cfg.Scopes) == 0 {
 		cfg.Scopes = []string{"openid"}
 	}
@@ -195,6 +228,23 @@ func New(cfg Config) (*Client, error) {
 		c.emit(context.Background(), Event{Kind: EventQuirkActive, Reason: name})
 	}
 	return c, nil
+}
+
+func (cfg Config) clone() Config {
+	for _, l := range [...]*[]string{&cfg.Scopes, &cfg.RequiredScopes, &cfg.EndpointHosts, &cfg.IDTokenAlgorithms,
+		&cfg.Quirks.TrustedAudiences, &cfg.Quirks.ExtraScopes} {
+		*l = slices.Clone(*l)
+	}
+	extra := url.Values{}
+	for name, values := range cfg.AuthorizationParams {
+		extra[name] = slices.Clone(values)
+	}
+	cfg.AuthorizationParams = extra
+	if cfg.Profile != nil {
+		p := *cfg.Profile
+		cfg.Profile = &p
+	}
+	return cfg
 }
 
 func defaultTo[T comparable](v, def T) T {
@@ -227,13 +277,8 @@ func (cfg *Config) check() error {
 			return err
 		}
 	}
-	if a, ok := cfg.Authentication.(secretAuth); ok {
-		if a.source == nil {
-			return configError("secret", "the client secret is missing: give client.Secret, client.SecretFunc or client.SecretFile")
-		}
-		if s, literal := a.source.(Secret); literal && s == "" {
-			return configError("secret", "the client secret is empty")
-		}
+	if err := cfg.Authentication.check(); err != nil {
+		return err
 	}
 	for _, s := range slices.Concat(cfg.Scopes, cfg.RequiredScopes) {
 		if !isScopeToken(s) {
@@ -251,6 +296,11 @@ func (cfg *Config) check() error {
 	}
 	if err := checkExtra(cfg.AuthorizationParams); err != nil {
 		return err
+	}
+	for _, h := range cfg.EndpointHosts {
+		if u, ok := parseURI("https://" + h); !ok || u.Host != h || h != strings.ToLower(h) {
+			return configError("endpoint_hosts", "EndpointHosts are names like api.example.com or api.example.com:8443, in lower case, without scheme and path")
+		}
 	}
 	if cfg.Profile != nil {
 		if err := cfg.Profile.check(cfg); err != nil {
@@ -295,8 +345,7 @@ func (cfg *Config) checkHMAC() error {
 	if len(cfg.IDTokenAlgorithms) == 0 {
 		return configError("algorithm", "Quirks.AllowHMAC needs IDTokenAlgorithms: []string{\"HS256\"}")
 	}
-	a, _ := cfg.Authentication.(secretAuth)
-	if s, literal := a.source.(Secret); literal && len(s) < 32 {
+	if a, ok := cfg.Authentication.(secretAuth); ok && a.length >= 0 && a.length < 32 {
 		return configError("secret", "HS256 needs a client secret of at least 32 octets (OpenID Connect Core §16.19)")
 	}
 	return nil
@@ -313,6 +362,13 @@ func nonEmpty(s string) []string {
 }
 
 func (c *Client) now() time.Time { return c.cfg.Now() }
+
+// String names the registration, and Format keeps every verb to it: the rest of
+// a Client is in use by others and not for printing.
+func (c *Client) String() string { return "client " + c.cfg.ClientID + " of " + c.cfg.Issuer }
+
+// Format writes String for every verb.
+func (c *Client) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
 
 // Name returns the configured name.
 func (c *Client) Name() string { return c.cfg.Name }

@@ -87,23 +87,23 @@ func (c *Client) startFetch(ctx context.Context) {
 		mc.mu.Lock()
 		mc.flight = nil
 		var event Event
-		f.m, f.err, event = c.keepMetadata(m, err)
+		event, f.m, f.err = c.keepMetadata(m, err)
 		mc.mu.Unlock()
 		c.emit(ctx, event) // without the lock: a hook may ask this client for something
 	}()
 }
 
 // keepMetadata decides what is current after a fetch, and what to tell; mu is held.
-func (c *Client) keepMetadata(m *Metadata, err error) (*Metadata, error, Event) {
+func (c *Client) keepMetadata(m *Metadata, err error) (Event, *Metadata, error) {
 	mc := &c.metadata
 	now := c.now()
 	held := mc.current != nil && now.Sub(mc.fetched) < metadataHardAge
 	if err != nil {
 		event := Event{Kind: EventMetadataFailed, Err: err}
 		if held {
-			return mc.current, nil, event
+			return event, mc.current, nil
 		}
-		return nil, err, event
+		return event, nil, err
 	}
 	event := Event{Kind: EventMetadataLoaded}
 	if mc.current != nil {
@@ -113,12 +113,12 @@ func (c *Client) keepMetadata(m *Metadata, err error) (*Metadata, error, Event) 
 			event.Code, event.Reason = ErrDiscovery, what
 			if held {
 				event.Kind = EventMetadataRefused
-				return mc.current, nil, event
+				return event, mc.current, nil
 			}
 		}
 	}
 	mc.current, mc.fetched = m, now
-	return m, nil, event
+	return event, m, nil
 }
 
 // fetchMetadata runs in a goroutine of its own, where the panic of a caller's
@@ -196,8 +196,19 @@ func (c *Client) get(ctx context.Context, url string, maxBody int64) (*backchann
 	return c.http.Do(req, backchannel.Idempotent, maxBody)
 }
 
-// transportError turns a back-channel failure into one of ours.
+// transportError turns the failure of an idempotent call into one of ours: of
+// such a call nothing can be in doubt.
 func transportError(err error) *Error {
+	e := grantTransportError(err)
+	if e.Outcome == InDoubt {
+		d := NewError(e.Code, e.Reason, e.cause)
+		e.Outcome, e.Action = d.Outcome, d.Action
+	}
+	return e
+}
+
+// grantTransportError turns the failure of a call that carries a grant into one of ours.
+func grantTransportError(err error) *Error {
 	var own *Error
 	if errors.As(err, &own) {
 		return own

@@ -212,10 +212,10 @@ func (e *Error) UntrustedServerError() (code, description, uri string) {
 }
 
 // Format writes Error() for every verb, so that %+v and %#v cannot reach the server's text.
-func (e *Error) Format(f fmt.State, _ rune) { io.WriteString(f, e.Error()) }
+func (e Error) Format(f fmt.State, _ rune) { io.WriteString(f, (&e).Error()) }
 
 // MarshalJSON returns code, reason, outcome, action and status.
-func (e *Error) MarshalJSON() ([]byte, error) {
+func (e Error) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Code       Code   `json:"code"`
 		Reason     string `json:"reason,omitempty"`
@@ -227,7 +227,7 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 }
 
 // LogValue is the same as MarshalJSON for log/slog.
-func (e *Error) LogValue() slog.Value {
+func (e Error) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("code", string(e.Code)), slog.String("reason", e.Reason),
 		slog.String("outcome", e.Outcome.String()), slog.String("action", e.Action.String()),
 		slog.Int("status", e.Status), slog.String("server_code", e.ServerCode))

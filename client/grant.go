@@ -57,7 +57,7 @@ type grantTransport struct {
 func (t *grantTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := t.http.Do(req, t.class, maxTokenBytes)
 	if err != nil {
-		t.err = transportError(err)
+		t.err = grantTransportError(err)
 		return nil, t.err
 	}
 	t.response, err = judgeTokenResponse(resp, t.quirks)

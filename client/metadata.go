@@ -205,7 +205,7 @@ func agree(a, b *Metadata) bool {
 
 func badMetadata(reason string) *Error {
 	e := NewError(ErrDiscovery, reason, nil)
-	e.Outcome = Rejected
+	e.Outcome, e.Action = Rejected, ActionFixConfiguration
 	return e
 }
 

@@ -64,9 +64,17 @@ var protocolParams = func() map[string]bool {
 	return m
 }()
 
+// plainName is the name that the laxest server might read: some ignore case and
+// blanks, PHP reads "redirect uri" and "redirect.uri" as redirect_uri, PHP and
+// Rails read "state[]" as state.
+func plainName(name string) string {
+	name, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(name)), "[")
+	return strings.NewReplacer(" ", "_", ".", "_").Replace(strings.TrimSpace(name))
+}
+
 func checkExtra(extra url.Values) error {
 	for name, values := range extra {
-		if protocolParams[strings.ToLower(strings.TrimSpace(name))] || name == "" || len(values) != 1 {
+		if n := plainName(name); protocolParams[n] || n == "" || len(values) != 1 {
 			return configError("extra_parameter", "an extra authorization parameter is empty, repeated, or names a parameter of the protocol: use the field that is there for it")
 		}
 	}

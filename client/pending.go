@@ -3,6 +3,7 @@ package client
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"time"
 )
 
@@ -49,7 +50,11 @@ func (r *AuthorizationRequest) UnmarshalBinary(data []byte) error {
 	d := &decoder{b: data[2:]}
 	p := pendingLogin{issRequired: data[1]&flagIssRequired != 0, maxAgeAsked: data[1]&flagMaxAge != 0}
 	p.created = time.UnixMilli(int64(d.uvarint()))
-	p.maxAge = time.Duration(d.uvarint()) * time.Second
+	seconds := d.uvarint()
+	if seconds > uint64(math.MaxInt64/time.Second) {
+		return errPending
+	}
+	p.maxAge = time.Duration(seconds) * time.Second
 	for _, s := range [...]*string{&p.state, &p.nonce, &p.verifier, &p.issuer, &p.clientID, &p.redirectURI} {
 		*s = d.string()
 	}

@@ -78,7 +78,9 @@ func (c *Client) verifyRefreshed(ctx context.Context, m *Metadata, tr *tokenResp
 		return nil, err
 	}
 	if err := idtoken.Continues(first.token(), t.token()); err != nil {
-		return nil, idTokenError(err)
+		e := idTokenError(err)
+		e.Action = ActionLogin // also for auth_time: nothing was asked about it
+		return nil, e
 	}
 	return t, nil
 }

@@ -154,7 +154,7 @@ func (r *AuthorizationResponse) fill(params []param) error {
 	case len(r.code) > maxCode || len(r.state) > maxState || len(r.iss) > maxResponse || len(r.err.code) > maxState:
 		return malformed("size")
 	}
-	for _, s := range [...]string{r.code, r.state, r.iss, r.err.code} {
+	for _, s := range [...]string{r.code, r.err.code} { // state and iss are only compared
 		for i := range len(s) {
 			if s[i] < ' ' || s[i] > '~' {
 				return malformed("character")
@@ -265,13 +265,13 @@ func malformed(reason string) *Error { return NewError(ErrMalformedResponse, rea
 func (r *AuthorizationResponse) State() string { return r.state }
 
 // String says no more than what this is.
-func (r *AuthorizationResponse) String() string { return "authorization response" }
+func (r AuthorizationResponse) String() string { return "authorization response" }
 
 // Format writes String for every verb: the fields are a code and strangers' bytes.
-func (r *AuthorizationResponse) Format(f fmt.State, _ rune) { io.WriteString(f, r.String()) }
+func (r AuthorizationResponse) Format(f fmt.State, _ rune) { io.WriteString(f, r.String()) }
 
 // MarshalJSON writes String.
-func (r *AuthorizationResponse) MarshalJSON() ([]byte, error) { return json.Marshal(r.String()) }
+func (r AuthorizationResponse) MarshalJSON() ([]byte, error) { return json.Marshal(r.String()) }
 
 // LogValue is String for log/slog.
-func (r *AuthorizationResponse) LogValue() slog.Value { return slog.StringValue(r.String()) }
+func (r AuthorizationResponse) LogValue() slog.Value { return slog.StringValue(r.String()) }

@@ -73,9 +73,7 @@ func (c *Client) revoke(ctx context.Context, m *Metadata, token Secret, hint str
 	resp, err := c.http.Do(req, backchannel.Idempotent, maxRevocationBytes)
 	if err != nil {
 		cause := transportError(err)
-		e := NewError(ErrRevocation, string(cause.Code), cause)
-		e.Outcome = cause.Outcome
-		return e
+		return revocationError(NewError(ErrRevocation, string(cause.Code), cause), cause.Outcome)
 	}
 	if resp.Status == http.StatusOK {
 		return nil // the body is of no interest (RFC 7009 §2.2)
@@ -85,6 +83,14 @@ func (c *Client) revoke(ctx context.Context, m *Metadata, token Secret, hint str
 		return nil // RFC 7009 §2.2.1: nothing that could be done about it
 	}
 	e.Code = ErrRevocation
+	return revocationError(e, e.Outcome)
+}
+
+// revocationError says who can help: the user cannot, by logging in.
+func revocationError(e *Error, o Outcome) *Error {
+	if e.Outcome = o; o == Rejected {
+		e.Action = ActionFixConfiguration
+	}
 	return e
 }
 

@@ -12,9 +12,11 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret is a string that no printing interface reveals: fmt with any verb,
-// encoding/json, encoding/gob, log/slog. Convert it with string(s) where its
-// value is needed, and only there.
+// Secret is a string that no printing interface reveals: fmt with any verb that
+// go vet lets pass (%p and a %w where no error is are the others), encoding/json,
+// encoding/gob, log/slog. In an unexported field of another type fmt cannot see
+// that it is one: such a type needs a Format method of its own. Convert it with
+// string(s) where its value is needed, and only there.
 type Secret string
 
 // String returns a placeholder.
@@ -49,7 +51,9 @@ type SecretSource interface {
 	Secret(ctx context.Context) (Secret, error)
 }
 
-// SecretFunc makes a function a [SecretSource], for example one that asks a vault and caches.
+// SecretFunc makes a function a [SecretSource], for example one that asks a vault
+// and caches. The text of its error is not repeated, since it may hold what the
+// vault said; errors.Is and errors.As find the error.
 type SecretFunc func(ctx context.Context) (Secret, error)
 
 // Secret calls f.
@@ -61,10 +65,27 @@ func SecretFile(path string) SecretSource {
 	return SecretFunc(func(context.Context) (Secret, error) {
 		b, err := os.ReadFile(path)
 		if err != nil {
-			return "", fmt.Errorf("reading the client secret's file: %w", pathless(err))
+			err = pathless(err)
+			return "", &sourceError{"reading the client secret's file: " + err.Error(), err}
 		}
 		return Secret(bytes.TrimRight(b, "\r\n")), nil
 	})
+}
+
+// sourceError is why a source gave no secret, in words that may be shown.
+type sourceError struct {
+	text  string
+	cause error
+}
+
+func (e *sourceError) Error() string { return e.text }
+func (e *sourceError) Unwrap() error { return e.cause }
+
+func asSourceError(err error) error {
+	if e, ok := err.(*sourceError); ok {
+		return e
+	}
+	return &sourceError{"the source of the client secret failed", err}
 }
 
 // pathless drops the path from a file error: paths of secrets do not belong into logs.

@@ -2,6 +2,10 @@ package client
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -10,7 +14,7 @@ import (
 )
 
 // Tokens is what a code or a refresh token was exchanged for, after every check.
-// Its secrets are of type [Secret], so that it can be printed.
+// It prints as scopes and expiry; as JSON its secrets are placeholders.
 type Tokens struct {
 	AccessToken  Secret
 	RefreshToken Secret // empty if none was issued
@@ -28,6 +32,22 @@ type Tokens struct {
 	Subject string
 }
 
+// String says which scopes there are and until when.
+func (t Tokens) String() string {
+	s := "tokens for " + strings.Join(t.Scopes, " ")
+	if !t.Expiry.IsZero() {
+		s += " until " + t.Expiry.UTC().Format(time.RFC3339)
+	}
+	return s
+}
+
+// Format writes String for every verb: with a verb that does not suit a field,
+// fmt prints what is under it without asking its methods.
+func (t Tokens) Format(f fmt.State, _ rune) { io.WriteString(f, t.String()) }
+
+// LogValue is String for log/slog.
+func (t Tokens) LogValue() slog.Value { return slog.StringValue(t.String()) }
+
 // Token returns the tokens in the form that Go's API clients take. The result
 // prints its secrets; x/oauth2's type cannot be kept from it.
 func (t *Tokens) Token() *oauth2.Token {
@@ -41,7 +61,7 @@ type IDToken struct {
 	Audience        []string
 	AuthorizedParty string
 	SID             string // session id at the server, for logout
-	Nonce           string
+	Nonce           string `json:"-"`
 	ACR             string
 	Expiry          time.Time
 	IssuedAt        time.Time
@@ -50,6 +70,15 @@ type IDToken struct {
 
 	payload json.RawMessage
 }
+
+// String names the issuer only.
+func (t IDToken) String() string { return "ID token of " + t.Issuer }
+
+// Format writes String for every verb.
+func (t IDToken) Format(f fmt.State, _ rune) { io.WriteString(f, t.String()) }
+
+// LogValue is String for log/slog.
+func (t IDToken) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
 // Claims decodes the claims into v, a pointer, as encoding/json does.
 func (t *IDToken) Claims(v any) error { return json.Unmarshal(t.payload, v) }

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/net/publicsuffix"
@@ -23,8 +24,19 @@ func parseURI(s string) (*url.URL, bool) {
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || !strings.HasPrefix(s, u.Scheme+"://") {
 		return nil, false
 	}
-	if u.Opaque != "" || u.User != nil || u.Hostname() == "" || u.Port() == "0" || strings.HasSuffix(u.Host, ":") {
+	if u.Opaque != "" || u.User != nil || u.Hostname() == "" || strings.HasSuffix(u.Host, ":") {
 		return nil, false
+	}
+	if p := u.Port(); p != "" {
+		if n, err := strconv.ParseUint(p, 10, 16); err != nil || n == 0 || p[0] == '0' {
+			return nil, false
+		}
+	}
+	// url.Parse decodes what was percent-encoded in a host; what that means to a resolver is not ours to guess.
+	for i := range len(u.Host) {
+		if u.Host[i] > '~' || u.Host[i] == '%' {
+			return nil, false
+		}
 	}
 	return u, true
 }
@@ -101,9 +113,12 @@ func checkRedirectURI(field, s string) error {
 		if err != nil {
 			return bad("has a query that does not parse")
 		}
-		for _, p := range params {
+		for i, p := range params {
 			if knownResponseParams[p.name] {
 				return bad("has a query parameter that an authorization response uses: choose another name")
+			}
+			if slices.ContainsFunc(params[:i], func(o param) bool { return o.name == p.name }) {
+				return bad("has a query parameter twice")
 			}
 		}
 	}

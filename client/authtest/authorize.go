@@ -1,7 +1,7 @@
 package authtest
 
 import (
-	"encoding/base64"
+	"crypto/sha256"
 	"net/http"
 	"net/url"
 	"slices"
@@ -129,7 +129,7 @@ func (s *Server) checkAuthorization(x *exchange, a *authorization, params url.Va
 		if a.challenge == "" || value(params, "code_challenge_method") != "S256" {
 			return &protocolError{"invalid_request", "PKCE with code_challenge_method=S256 is required"}
 		}
-		if sum, err := base64.RawURLEncoding.Strict().DecodeString(a.challenge); err != nil || len(sum) != 32 {
+		if _, ok := decode(a.challenge, sha256.Size); !ok {
 			return &protocolError{"invalid_request", "code_challenge is no SHA-256 value"}
 		}
 	}

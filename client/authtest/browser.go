@@ -43,8 +43,9 @@ type Callback struct {
 	Params url.Values
 }
 
-// Request returns the request that a browser would now make. To hand it to a
-// handler directly, serve it with net/http/httptest or set its RequestURI.
+// Request returns the request that the browser would now make, ready for an
+// http.Client. A handler that is called with it directly sees an absolute URL
+// and no RequestURI.
 func (c *Callback) Request(ctx context.Context) (*http.Request, error) {
 	var body io.Reader
 	if c.Method == http.MethodPost {

@@ -2,8 +2,8 @@ package authtest
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
-	"sort"
 )
 
 // scopeClaims are the claims that a scope stands for (OpenID Connect Core §5.4).
@@ -30,20 +30,15 @@ var protocolClaims = []string{"iss", "sub", "aud", "exp", "iat", "nbf", "auth_ti
 
 func (s *Server) claimsSupported() []string {
 	names := []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "sid", "at_hash"}
-	seen := make(map[string]bool)
+	own := make(map[string]bool)
 	for _, u := range s.cfg.Users {
 		for name := range u.Claims {
-			if !seen[name] && !slices.Contains(protocolClaims, name) {
-				seen[name] = true
+			if !slices.Contains(protocolClaims, name) {
+				own[name] = true
 			}
 		}
 	}
-	var own []string
-	for name := range seen {
-		own = append(own, name)
-	}
-	sort.Strings(own)
-	return append(names, own...)
+	return slices.AppendSeq(names, slices.Values(slices.Sorted(maps.Keys(own))))
 }
 
 // claimsRequest is the claims parameter (OpenID Connect Core §5.5).

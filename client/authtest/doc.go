@@ -29,6 +29,9 @@
 // work once: replaying one revokes everything that came of that login. A client
 // that works against this server sends what the standards say.
 //
+// A refresh token comes with the scope offline_access, and without asking where
+// the scope openid was not asked for (plain OAuth).
+//
 // # How to make it misbehave
 //
 // [Server.Misbehave] takes a [Fault]: where, when and how often, and then any of

@@ -3,10 +3,10 @@ package authtest
 import (
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
-	"sort"
 	"strings"
 
 	"github.com/go-jose/go-jose/v4"
@@ -14,10 +14,22 @@ import (
 
 // hint is what the server takes from an id_token_hint.
 type hint struct {
-	Issuer   string `json:"iss"`
-	Subject  string `json:"sub"`
-	Audience string `json:"aud"`
-	SID      string `json:"sid"`
+	Issuer   string   `json:"iss"`
+	Subject  string   `json:"sub"`
+	Audience audience `json:"aud"`
+	SID      string   `json:"sid"`
+}
+
+// audience is the first one: a fault may have made it a list.
+type audience string
+
+func (a *audience) UnmarshalJSON(text []byte) error {
+	var list []string
+	if json.Unmarshal(text, &list) == nil && len(list) > 0 {
+		*a = audience(list[0])
+		return nil
+	}
+	return json.Unmarshal(text, (*string)(a))
 }
 
 // parseHint reads an ID token that we signed. It may have expired, and its key
@@ -58,10 +70,10 @@ func (s *Server) serveEndSession(x *exchange) *Response {
 			return s.errorPage(x, &protocolError{"invalid_request", "id_token_hint is no ID token of this server"})
 		}
 		// §2: both must name the same client.
-		if clientID != "" && clientID != h.Audience {
+		if clientID != "" && clientID != string(h.Audience) {
 			return s.errorPage(x, &protocolError{"invalid_request", "client_id is not the one that id_token_hint was made for"})
 		}
-		clientID = h.Audience
+		clientID = string(h.Audience)
 	}
 	target := value(params, "post_logout_redirect_uri")
 	if target != "" {
@@ -134,10 +146,5 @@ func (s *Server) logoutPage(x *exchange, params url.Values, subject, target stri
 }
 
 func sortedNames(v url.Values) []string {
-	names := make([]string, 0, len(v))
-	for name := range v {
-		names = append(names, name)
-	}
-	sort.Strings(names)
-	return names
+	return slices.Sorted(maps.Keys(v))
 }

@@ -2,6 +2,7 @@ package authtest
 
 import (
 	"net/url"
+	"strconv"
 	"sync"
 )
 
@@ -81,8 +82,17 @@ type faultList struct {
 }
 
 // Misbehave puts faults in force, next to those that are, until stop or
-// [Server.Behave] is called, or each has had its Times.
+// [Server.Behave] is called, or each has had its Times. It panics if a fault
+// names an endpoint or a Wire that does not exist.
 func (s *Server) Misbehave(faults ...Fault) (stop func()) {
+	for _, f := range faults {
+		known(f.Endpoint)
+		switch f.Wire {
+		case "", DropBefore, DropAfter, StallBefore, StallAfter, StallBody, Drip, Truncate, Endless, GzipBomb:
+		default:
+			panic("authtest: there is no Wire " + strconv.Quote(string(f.Wire)))
+		}
+	}
 	l := &s.faults
 	mine := make(map[*activeFault]bool, len(faults))
 	l.mu.Lock()

@@ -90,12 +90,19 @@ func (s *Server) mac(b []byte) []byte {
 
 // parseToken reads a token that token wrote, and no other string.
 func (s *Server) parseToken(token string) (kind byte, id identifier, number uint32, ok bool) {
-	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(b) != tokenBody+16 || !hmac.Equal(s.mac(b[:tokenBody]), b[tokenBody:]) {
+	b, ok := decode(token, tokenBody+16)
+	if !ok || !hmac.Equal(s.mac(b[:tokenBody]), b[tokenBody:]) {
 		return 0, id, 0, false
 	}
 	copy(id[:], b[1:])
 	return b[0], id, binary.BigEndian.Uint32(b[1+len(id):]), true
+}
+
+// decode reads the one base64url text of size bytes. Package base64 skips line
+// breaks, and unless told otherwise takes any trailing bits.
+func decode(text string, size int) ([]byte, bool) {
+	b, err := base64.RawURLEncoding.DecodeString(text)
+	return b, err == nil && len(b) == size && base64.RawURLEncoding.EncodeToString(b) == text
 }
 
 // mintAccess makes an access token. The caller holds s.mu.

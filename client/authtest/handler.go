@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -27,6 +28,16 @@ const (
 	Introspection Endpoint = "introspect"
 	EndSession    Endpoint = "end_session"
 )
+
+// known panics for a name that is no endpoint: a misspelt one would never match,
+// and a count of zero would prove nothing.
+func known(e Endpoint) {
+	switch e {
+	case "", Metadata, JWKS, Authorize, Login, Token, UserInfo, Revocation, Introspection, EndSession:
+	default:
+		panic("authtest: there is no endpoint " + strconv.Quote(string(e)))
+	}
+}
 
 // Response is an answer before it goes on the wire.
 type Response struct {
@@ -66,11 +77,9 @@ func (s *Server) makeRoutes() map[string]route {
 // exchange is one request on its way through the server.
 type exchange struct {
 	*Request
-	faults []Fault
-	// form is the body's parameters; formErr says that the body is no form.
-	formErr bool
-	// cookies as the browser sent them
-	raw *http.Request
+	faults  []Fault
+	formErr bool          // the body is no form
+	raw     *http.Request // for its cookies, and where it came from
 }
 
 // automatic reports whether a program asks and not a person: a [Browser] says

@@ -130,7 +130,7 @@ func TestEditJWT(t *testing.T) {
 		key  any // verifies
 	}{
 		{"alg none", func(j *authtest.JWT) { j.Header["alg"], j.Key = "none", nil }, "none", 0, nil},
-		{"HMAC with a public key", func(j *authtest.JWT) { j.Header["alg"], j.Key = "HS256", []byte("public key") }, "HS256", 32, []byte("public key")},
+		{"HMAC with a public key", func(j *authtest.JWT) { j.Header["alg"], j.Key = "HS256", []byte(strings.Repeat("public key", 4)) }, "HS256", 32, []byte(strings.Repeat("public key", 4))},
 		{"HS512", func(j *authtest.JWT) { j.Header["alg"], j.Key = "HS512", []byte(strings.Repeat("k", 64)) }, "HS512", 64, []byte(strings.Repeat("k", 64))},
 		{"another published key", func(j *authtest.JWT) { j.Header["alg"], j.Header["kid"], j.Key = "RS256", rs.KeyID, rs }, "RS256", 256, rs.Public()},
 		{"a pointer to it, RS384", func(j *authtest.JWT) { j.Header["alg"], j.Key = "RS384", &rs }, "RS384", 256, rs.Public()},

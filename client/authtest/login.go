@@ -120,9 +120,9 @@ func (s *Server) readCookie(x *exchange, name string) (identifier, bool) {
 	if len(cookies) != 1 {
 		return identifier{}, false
 	}
-	b, err := base64.RawURLEncoding.DecodeString(cookies[0].Value)
 	var id identifier
-	if err != nil || len(b) != len(id)+16 {
+	b, ok := decode(cookies[0].Value, len(id)+16)
+	if !ok {
 		return id, false
 	}
 	copy(id[:], b)

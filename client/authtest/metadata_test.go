@@ -117,7 +117,7 @@ func TestMethodsAndPaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if resp, _ := g.do(big); resp.StatusCode != http.StatusBadRequest {
-		t.Errorf("a giant request: %d", resp.StatusCode)
+	if resp, body := g.do(big); resp.StatusCode != http.StatusBadRequest || string(body) != "malformed request\n" || g.as.Log(authtest.Token)[1].Body != "" {
+		t.Errorf("a giant request: %d %s", resp.StatusCode, body)
 	}
 }

@@ -26,11 +26,12 @@ type network struct {
 	closed      chan struct{} // by Close: ends every stall
 	out         atomic.Int32  // how many Unplug are in force
 
-	mu      sync.Mutex
-	address string // empty: somebody else listens, or nobody
-	handler http.Handler
-	server  *http.Server
-	done    bool
+	mu       sync.Mutex
+	address  string // empty: somebody else listens, or nobody
+	handler  http.Handler
+	listener net.Listener
+	server   *http.Server
+	done     bool
 }
 
 func (n *network) unplugged() bool { return n.out.Load() > 0 }
@@ -47,7 +48,7 @@ func (n *network) serve(listener net.Listener) {
 		// What clients under test do to their connections is no news.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
-	n.server = server
+	n.listener, n.server = listener, server
 	if n.certificate == nil {
 		go func() { _ = server.Serve(listener) }()
 		return
@@ -64,8 +65,8 @@ func (s *Server) Unplug() (plug func() error) {
 	n := &s.network
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.out.Add(1) == 1 && n.server != nil {
-		_ = n.server.Close()
+	if n.out.Add(1) == 1 {
+		n.cut()
 	}
 	return sync.OnceValue(func() error {
 		n.mu.Lock()
@@ -93,9 +94,17 @@ func (s *Server) Close() {
 	}
 	n.done = true
 	close(n.closed)
-	if n.server != nil {
-		_ = n.server.Close()
+	n.cut()
+}
+
+// cut closes the listener and all connections. The caller holds n.mu.
+func (n *network) cut() {
+	if n.server == nil {
+		return
 	}
+	// The server does not know its listener before its goroutine runs.
+	_ = n.listener.Close()
+	_ = n.server.Close()
 }
 
 var errRefused = errors.New("authtest: the server is unplugged")

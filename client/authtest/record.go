@@ -49,8 +49,10 @@ func (l *requestLog) add(r *Request) {
 }
 
 // Requests counts the requests that arrived at an endpoint so far, answered or
-// not. With "" it counts all, also those to paths where there is no endpoint.
+// not. With "" it counts all, also those to paths where there is no endpoint; it
+// panics if e is no endpoint at all.
 func (s *Server) Requests(e Endpoint) int {
+	known(e)
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
 	return s.log.counts[e]
@@ -59,6 +61,7 @@ func (s *Server) Requests(e Endpoint) int {
 // Log returns the requests that arrived at an endpoint, oldest first; with ""
 // all of them. The server remembers the last 4,096 of all endpoints together.
 func (s *Server) Log(e Endpoint) []Request {
+	known(e)
 	s.log.mu.Lock()
 	defer s.log.mu.Unlock()
 	var out []Request

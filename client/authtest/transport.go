@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"syscall"
 )
@@ -16,7 +17,8 @@ import (
 // ends with the request's context, also in the middle of a stalled body, and
 // starts nothing that a testing/synctest bubble could not hold. Requests to any
 // other origin than the issuer's fail as an unknown host does. It neither asks
-// for nor undoes compression.
+// for nor undoes compression, and reports to net/http/httptrace whether a request
+// was written (the connection it tells of is nil).
 func (s *Server) Transport() http.RoundTripper { return transport{s} }
 
 type transport struct{ s *Server }
@@ -30,6 +32,13 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	trace := httptrace.ContextClientTrace(ctx)
+	if trace == nil {
+		trace = &httptrace.ClientTrace{}
+	}
+	if trace.GetConn != nil {
+		trace.GetConn(r.URL.Host)
+	}
 	if r.URL.Scheme+"://"+r.URL.Host != t.s.origin {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: r.URL.Hostname(), IsNotFound: true}}
 	}
@@ -40,6 +49,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	wrote(trace)
 	// In a goroutine of its own, because a hook may block: the client's
 	// context ends the call, not what the server does about it.
 	done := make(chan *outcome, 1)
@@ -55,9 +65,26 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
+		if trace.GotFirstResponseByte != nil && out.wire != DropBefore && out.wire != DropAfter {
+			trace.GotFirstResponseByte()
+		}
 		return out.answer(r)
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+// wrote tells a trace that the request is on its way: clients decide by it
+// whether a request that failed may be sent again.
+func wrote(trace *httptrace.ClientTrace) {
+	if trace.GotConn != nil {
+		trace.GotConn(httptrace.GotConnInfo{})
+	}
+	if trace.WroteHeaders != nil {
+		trace.WroteHeaders()
+	}
+	if trace.WroteRequest != nil {
+		trace.WroteRequest(httptrace.WroteRequestInfo{})
 	}
 }
 
@@ -113,6 +140,15 @@ func (o *outcome) answer(r *http.Request) (*http.Response, error) {
 		reader = &repeating{chunk: bombMember(), left: bombMembers}
 	default:
 		reader = bytes.NewReader(body)
+		// A fault may have announced another length.
+		if n, err := strconv.ParseInt(resp.Header.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
+			resp.ContentLength = n
+			if n <= int64(len(body)) {
+				reader = bytes.NewReader(body[:n])
+			} else {
+				reader = io.MultiReader(reader, failing{io.ErrUnexpectedEOF})
+			}
+		}
 	}
 	if r.Method == http.MethodHead {
 		reader = bytes.NewReader(nil)

@@ -74,6 +74,11 @@ func (o *outcome) write(w http.ResponseWriter, r *http.Request, closed <-chan st
 		w.WriteHeader(status)
 	}
 	body := o.response.Body
+	if announced := header.Get("Content-Length"); announced == "" && len(body) > 0 {
+		header.Set("Content-Length", strconv.Itoa(len(body)))
+	} else if n, err := strconv.Atoi(announced); err == nil && n < len(body) {
+		body = body[:max(n, 0)] // net/http sends nothing at all of a body that is too long
+	}
 	switch o.wire {
 	case Truncate:
 		header.Set("Content-Length", strconv.Itoa(len(body)+1))

@@ -155,6 +155,22 @@ func TestBodySizes(t *testing.T) {
 	}
 }
 
+// roomSpy notes how much room it is offered.
+type roomSpy struct{ room int }
+
+func (r *roomSpy) Read(p []byte) (int, error) {
+	r.room = max(r.room, len(p))
+	return 0, io.EOF
+}
+
+func TestDeclaredLengthReservesLittle(t *testing.T) {
+	// ATK-T04: before the bytes come.
+	var spy roomSpy
+	if _, err := readAll(&spy, maxBodyCap, maxBodyCap); err != nil || spy.room > maxHint+1 {
+		t.Errorf("room for %d bytes, error %v", spy.room, err)
+	}
+}
+
 func TestRefusedAnswersAreInDoubtOnlyIfPositive(t *testing.T) {
 	for status, inDoubt := range map[int]bool{200: true, 201: true, 299: true, 400: false, 503: false} {
 		c := New(Config{Base: roundTripFunc(func(*http.Request) (*http.Response, error) {
@@ -177,6 +193,7 @@ func TestEncodingIsRefused(t *testing.T) {
 		{[]string{"Content-Encoding: "}, false},
 		{[]string{"Content-Encoding: identity"}, false},
 		{[]string{"Content-Encoding: Identity"}, false},
+		{[]string{"Content-Encoding: identity, identity"}, false},
 		{[]string{"Content-Encoding: gzip"}, true},
 		{[]string{"Content-Encoding: GZIP"}, true},
 		{[]string{"Content-Encoding: x-gzip"}, true},

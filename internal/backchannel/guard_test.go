@@ -40,6 +40,8 @@ func TestGuard(t *testing.T) {
 		"198.51.100.1": never, "203.0.113.1": never, "192.88.99.1": never,
 		"::127.0.0.1": never, "::8.8.8.8": never, "::2": never, "64:ff9b:1::7f00:1": never, "64:ff9b:1::808:808": never,
 		"2001::1": never, "2001:0:4136:e378:8000:63bf:3fff:fdd2": never, "2001:db8::1": never, "3fff::1": never,
+		// A zone does not hide an address from the lists.
+		"fd00:ec2::254%eth0": never, "2001:db8::1%eth0": never, "64:ff9b::7f00:1%eth0": atLoopback, "2606:4700::1111%eth0": always,
 		"fec0::1": never, "100::1": never, "4000::1": never, "5f00::1": never, "::ffff:0:127.0.0.1": never,
 	} {
 		t.Run(address, func(t *testing.T) {

@@ -54,7 +54,9 @@ func newRequest(t testing.TB, class Class, url string) *http.Request {
 	return newGrant(t, url)
 }
 
-// wantError checks an error and returns it.
+// wantError checks an error and returns it. It also looks for what no error may
+// hold: the tests put CANARY into everything that is secret or that a server
+// chooses.
 func wantError(t testing.TB, err error, kind Kind, inDoubt bool) *Error {
 	t.Helper()
 	e, ok := errors.AsType[*Error](err)
@@ -63,6 +65,14 @@ func wantError(t testing.TB, err error, kind Kind, inDoubt bool) *Error {
 	}
 	if e.Kind != kind || e.InDoubt != inDoubt {
 		t.Fatalf("error = %v: kind %v, in doubt %v; want kind %v, in doubt %v", e, e.Kind, e.InDoubt, kind, inDoubt)
+	}
+	for cause := error(e); cause != nil; cause = errors.Unwrap(cause) {
+		text := fmt.Sprintf("%v %+v %#v", cause, cause, cause)
+		for _, stranger := range []string{"CANARY", "example", "127.0.0.1", "http:", "https:"} {
+			if strings.Contains(text, stranger) {
+				t.Errorf("%q is in the error: %s", stranger, text)
+			}
+		}
 	}
 	return e
 }

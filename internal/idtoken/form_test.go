@@ -91,6 +91,20 @@ func TestHeaderAttacks(t *testing.T) {
 	})
 }
 
+// TestLongKeyID: ATK-J27. It is refused before anybody is asked for it.
+func TestLongKeyID(t *testing.T) {
+	p := honest()
+	for n, fetches := range map[int]int{512: 2, 513: 0} {
+		p.set(func() { p.fetches = 0 })
+		raw := signedAs(`{"alg":"ES256","kid":"`+strings.Repeat("k", n)+`"}`, claims().String())
+		_, err := Verify(t.Context(), raw, p.keySet(), expectation(), testNow)
+		wantReason(t, err, "kid", raw)
+		if p.count() != fetches {
+			t.Fatalf("%d bytes: %d fetches", n, p.count())
+		}
+	}
+}
+
 func TestSizeAttacks(t *testing.T) {
 	filled := func(total int) string {
 		base := len(signedAs(plainHeader, claims("x", "").String()))

@@ -2,6 +2,7 @@ package idtoken
 
 import (
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -82,6 +83,7 @@ func TestSignatureAttacks(t *testing.T) {
 		{"DER, as long as raw", with(append(der, make([]byte, 64)...)[:64]), "sig", nil},
 		{"r alone", with(good[:32]), "sig", nil},
 		{"a leading zero each", with(append(append([]byte{0}, good[:32]...), append([]byte{0}, good[32:]...)...)), "sig", nil},
+		{"a zero in the middle", with(append(append(append([]byte{}, good[:32]...), 0), good[32:]...)), "sig", nil},
 		{"of another token", signed + other[strings.LastIndexByte(other, '.'):], "sig", nil},
 	})
 	if sum := new(big.Int).Add(r, n); sum.BitLen() <= 256 {
@@ -203,8 +205,14 @@ func TestHMAC(t *testing.T) {
 		if _, err := Verify(t.Context(), hs("HS256", secret), nil, expectation(with(secret, "HS256")), testNow); err != nil {
 			t.Fatal(err)
 		}
-		if algorithms["HS256"].verifyMAC(secret[:31], nil, nil) || algorithms["ES256"].verifyMAC(secret, nil, nil) {
-			t.Fatal("a MAC where there is none")
+		signed := []byte("a.b")
+		for alg, n := range map[string]int{"HS256": 31, "HS384": 47, "HS512": 63} {
+			if algorithms[alg].verifyMAC(secret[:n], signed, signature(alg, signed, secret[:n])) {
+				t.Fatal("a short secret will do")
+			}
+		}
+		if algorithms["RS256"].verifyMAC(secret, signed, signature("HS256", signed, secret)) {
+			t.Fatal("a MAC under the name of another algorithm")
 		}
 		if algorithms["HS256"].verify("no key", nil, nil) {
 			t.Fatal("a signature without a key")
@@ -229,5 +237,11 @@ func TestAlgorithmAndKeyType(t *testing.T) {
 				t.Errorf("%s signature as %s: %v", made, name, got)
 			}
 		}
+	}
+	// What a P-256 key can sign for ES384, padded to its length.
+	h := algorithms["ES384"].sum(signed)
+	r, s, err := ecdsa.Sign(rand.Reader, p256A(), h)
+	if err != nil || algorithms["ES384"].verify(&p256A().PublicKey, signed, raw(elliptic.P384(), r, s)) {
+		t.Error("a signature on another curve")
 	}
 }

@@ -58,29 +58,24 @@ type Token struct {
 // Verify checks an ID token as OpenID Connect Core §3.1.3.7 asks, and more strictly where the package says so. It returns an
 // *Error with the first reason that applies. It fetches the key set if it must, and then obeys ctx. It may be called concurrently.
 func Verify(ctx context.Context, raw string, keys *KeySet, e Expectation, now time.Time) (*Token, error) {
-	m, err := parse(raw, &e)
+	m, err := open(ctx, raw, keys, &e, now, true)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.checkIssuer(&e); err != nil {
+	if err := m.checkTimes(&e, now, true); err != nil {
 		return nil, err
 	}
-	if err := m.checkAudience(&e, true); err != nil {
+	if err := m.checkSubject(); err != nil {
 		return nil, err
 	}
-	if err := m.authenticate(ctx, keys, &e, now); err != nil {
+	if err := m.checkNonce(&e); err != nil {
 		return nil, err
 	}
-	for _, check := range [...]func() error{
-		func() error { return m.checkTimes(&e, now, true) },
-		m.checkSubject,
-		func() error { return m.checkNonce(&e) },
-		func() error { return m.checkAuthentication(&e, now) },
-		func() error { return m.checkHashes(&e) },
-	} {
-		if err := check(); err != nil {
-			return nil, err
-		}
+	if err := m.checkAuthentication(&e, now); err != nil {
+		return nil, err
+	}
+	if err := m.checkHashes(&e); err != nil {
+		return nil, err
 	}
 	return m.token()
 }
@@ -89,23 +84,29 @@ func Verify(ctx context.Context, raw string, keys *KeySet, e Expectation, now ti
 // iss and aud, which must be there, and exp, iat and nbf if they are. It does not compare sub: the caller has the ID token. Of e it
 // reads Issuer, ClientID, Algorithms, TrustedAudiences, Leeway, MaxIssuedAge, HMACSecret and Typ. It fails as Verify does.
 func VerifySigned(ctx context.Context, raw string, keys *KeySet, e Expectation, now time.Time) (json.RawMessage, error) {
-	m, err := parse(raw, &e)
+	m, err := open(ctx, raw, keys, &e, now, false)
 	if err != nil {
-		return nil, err
-	}
-	if err := m.checkIssuer(&e); err != nil {
-		return nil, err
-	}
-	if err := m.checkAudience(&e, false); err != nil {
-		return nil, err
-	}
-	if err := m.authenticate(ctx, keys, &e, now); err != nil {
 		return nil, err
 	}
 	if err := m.checkTimes(&e, now, false); err != nil {
 		return nil, err
 	}
 	return m.payload, nil
+}
+
+// open reads a token and verifies its issuer, audience and signature, in this order: what is not for us causes no fetch.
+func open(ctx context.Context, raw string, keys *KeySet, e *Expectation, now time.Time, azpRules bool) (*message, error) {
+	m, err := parse(raw, e)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.checkIssuer(e); err != nil {
+		return nil, err
+	}
+	if err := m.checkAudience(e, azpRules); err != nil {
+		return nil, err
+	}
+	return m, m.authenticate(ctx, keys, e, now)
 }
 
 // Unverified reads a token without checking anything but its form. It is for a token that Verify accepted once and that comes

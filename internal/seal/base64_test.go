@@ -34,6 +34,9 @@ func TestDecodeRoundTrip(t *testing.T) {
 			b[i] = byte(r.Uint32())
 		}
 		text := string(AppendEncode(nil, b))
+		if want := base64.RawURLEncoding.EncodeToString(b); text != want || string(AppendEncode([]byte("x"), b)) != "x"+want {
+			t.Fatalf("%d bytes: %q, want %q", n, text, want)
+		}
 		if len(text) != EncodedLen(n) || DecodedLen(len(text)) != n {
 			t.Fatalf("lengths of %d bytes: %d, %d", n, EncodedLen(n), DecodedLen(len(text)))
 		}
@@ -76,6 +79,20 @@ func BenchmarkDecode(b *testing.B) {
 		b.SetBytes(int64(len(text)))
 		for b.Loop() {
 			Decode(dst, text)
+		}
+	})
+	b.Run("encode-ours", func(b *testing.B) {
+		var out []byte
+		b.SetBytes(int64(len(text)))
+		for b.Loop() {
+			out = AppendEncode(out[:0], dst)
+		}
+	})
+	b.Run("encode-encoding-base64", func(b *testing.B) {
+		var out []byte
+		b.SetBytes(int64(len(text)))
+		for b.Loop() {
+			out = base64.RawURLEncoding.AppendEncode(out[:0], dst)
 		}
 	})
 	b.Run("encoding-base64", func(b *testing.B) {

@@ -148,11 +148,11 @@ func TestNewSealerRefuses(t *testing.T) {
 	}
 }
 
-// slices is a codec type that cannot be compared, and one that lets nothing through.
-type slices []string
+// incomparable is a codec type that cannot be compared, and one that lets nothing through.
+type incomparable []string
 
-func (slices) Encode(string, any) (string, error) { return "", errors.New("CANARY") }
-func (slices) Decode(string, string, any) error   { return errors.New("CANARY") }
+func (incomparable) Encode(string, any) (string, error) { return "", errors.New("CANARY") }
+func (incomparable) Decode(string, string, any) error   { return errors.New("CANARY") }
 
 func TestSealerFallsThrough(t *testing.T) {
 	now := time.Now
@@ -170,7 +170,7 @@ func TestSealerFallsThrough(t *testing.T) {
 		t.Fatalf("%q, %v", v, err)
 	}
 
-	none := testSealer(t, now, slices{"x"}, slices{"y"})
+	none := testSealer(t, now, incomparable{"x"}, incomparable{"y"})
 	_, err = none.Seal("n", text("content"), expires)
 	wantReason(t, err, Unsealed)
 	_, err2 := none.Open("n", sealed, &v)

@@ -66,6 +66,7 @@ func TestParseRefuses(t *testing.T) {
 		{"two high surrogates", `{"a":"\ud800\ud800"}`, ErrEncoding},
 		{"high surrogate, another escape", `{"a":"\ud800\n12345"}`, ErrEncoding},
 		{"high surrogate, no hex", `{"a":"\ud800\uzzzz"}`, ErrSyntax},
+		{"high surrogate, no backslash", `{"a":"\ud83dxude00"}`, ErrEncoding},
 		{"lone surrogate in a name", `{"\udfff":1}`, ErrEncoding},
 		{"second object", "{}{}", ErrSyntax},
 		{"trailing garbage", "{} x", ErrSyntax},

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/client"
+	"github.com/sallyport/sallyport/client/authtest"
+	"github.com/sallyport/sallyport/session"
+)
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+func environ(pairs ...string) func(string) string {
+	m := map[string]string{"LISTEN": "127.0.0.1:0"}
+	for i := 0; i < len(pairs); i += 2 {
+		m[pairs[i]] = pairs[i+1]
+	}
+	return func(name string) string { return m[name] }
+}
+
+func TestReadEnvironment(t *testing.T) {
+	key := base64.RawURLEncoding.EncodeToString(session.GenerateKey())
+	old := base64.URLEncoding.EncodeToString(session.GenerateKey())
+	for _, c := range []struct {
+		name string
+		set  []string
+		want string // in the error; empty: none
+	}{
+		{"defaults", nil, ""},
+		{"keys", []string{"SESSION_KEYS", key + ", " + old}, ""},
+		{"post", []string{"OAUTH_ISSUER", "https://as.example", "OAUTH_CLIENT_ID", "a", "OAUTH_CLIENT_SECRET", "b", "OAUTH_CLIENT_AUTH", "client_secret_post"}, ""},
+		{"bad key", []string{"SESSION_KEYS", "!"}, "SESSION_KEYS"},
+		{"store", []string{"SESSION_STORE", "redis://127.0.0.1"}, "SESSION_STORE"},
+		{"coordination", []string{"SESSION_COORDINATION", "redis://127.0.0.1"}, "SESSION_COORDINATION"},
+		{"profile", []string{"OAUTH_PROFILE", "fapi2"}, "OAUTH_PROFILE"},
+		{"dpop", []string{"OAUTH_DPOP", "1"}, "OAUTH_DPOP"},
+		{"method", []string{"OAUTH_CLIENT_AUTH", "private_key_jwt"}, "OAUTH_CLIENT_AUTH"},
+		{"no CA file", []string{"OAUTH_CA", filepath.Join(t.TempDir(), "none.pem")}, "OAUTH_CA"},
+		{"address", []string{"LISTEN", "nowhere"}, "listen"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			env, err := readEnvironment(environ(c.set...), discard())
+			if err == nil {
+				defer env.close()
+				defer env.listener.Close()
+				if _, err := routes(env.client, env.keys, env.resource); err != nil {
+					t.Errorf("routes: %v", err)
+				}
+			}
+			if (c.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestReadRoots(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, []byte("no certificate"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readRoots(file); err == nil {
+		t.Error("a file without a certificate was taken")
+	}
+}
+
+// app is the application against a server that logs alice in at once.
+func app(t *testing.T, server authtest.Config, resource string) (*authtest.Server, *http.Client, string) {
+	t.Helper()
+	front := httptest.NewUnstartedServer(nil)
+	origin := "http://" + front.Listener.Addr().String()
+	server.Clients = []authtest.Client{{ID: "web", Secret: "canary-client-secret", RedirectURIs: []string{origin + "/auth/callback"}, PostLogoutRedirectURIs: []string{origin + "/auth/logout/callback"}}}
+	as := authtest.NewServer(server)
+	t.Cleanup(as.Close)
+	h, err := routes(client.Config{
+		Issuer: as.Issuer(), ClientID: "web", Authentication: client.SecretBasic(client.Secret("canary-client-secret")),
+		RedirectURI: origin + "/auth/callback", PostLogoutRedirectURI: origin + "/auth/logout/callback",
+		Scopes: []string{"openid", "profile", "email", "offline_access"}, UserInfo: true,
+	}, [][]byte{session.GenerateKey()}, resource)
+	if err != nil {
+		t.Fatal(err)
+	}
+	front.Config.Handler = h
+	front.Start()
+	t.Cleanup(front.Close)
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return as, &http.Client{Jar: jar}, origin
+}
+
+func get(t *testing.T, c *http.Client, url string, header ...string) (int, string, http.Header) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	return do(t, c, req)
+}
+
+func do(t *testing.T, c *http.Client, req *http.Request) (int, string, http.Header) {
+	t.Helper()
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b), resp.Header
+}
+
+// The contract's routes, from nobody to logged in, refreshed and out again.
+func TestContract(t *testing.T) {
+	as, c, origin := app(t, authtest.Config{}, "")
+	if status, body, _ := get(t, c, origin+"/"); status != 200 || !strings.Contains(body, "Nobody is logged in") {
+		t.Fatalf("home: %d", status)
+	}
+	if status, _, h := get(t, c, origin+"/me"); status != 401 || h.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("/me without a login: %d %s", status, h.Get("Content-Type"))
+	}
+	if status, _, _ := get(t, c, origin+"/api/resource"); status != 401 {
+		t.Errorf("/api/resource without a login: %d", status)
+	}
+	if _, body, _ := get(t, c, origin+"/auth/session"); strings.TrimSpace(body) != `{"authenticated":false}` {
+		t.Errorf("/auth/session: %s", body)
+	}
+	status, page, h := get(t, c, origin+"/me", "Accept", "text/html")
+	if status != 200 || !strings.Contains(page, "Hello, Alice Adams") || !strings.Contains(page, "offline_access") {
+		t.Fatalf("/me as a navigation: %d", status)
+	}
+	if !strings.Contains(h.Get("Content-Security-Policy"), "default-src 'none'") || h.Get("Cache-Control") != "no-store" {
+		t.Errorf("headers of the page: %v", h)
+	}
+	_, body, _ := get(t, c, origin+"/auth/session")
+	var info map[string]any
+	if err := json.Unmarshal([]byte(body), &info); err != nil || info["authenticated"] != true || info["subject"] != "user-alice" || info["issuer"] != as.Issuer() {
+		t.Errorf("/auth/session: %s", body)
+	}
+	if status, body, _ := get(t, c, origin+"/api/resource"); status != 200 || !strings.Contains(body, `"sub":"user-alice"`) {
+		t.Errorf("/api/resource: %d %s", status, body)
+	}
+	before := as.Requests(authtest.Token)
+	status, _, _ = post(t, c, origin+"/refresh")
+	if n := as.Requests(authtest.Token) - before; status != 200 || n != 1 {
+		t.Errorf("refresh: %d, %d token requests", status, n)
+	}
+	status, _, _ = post(t, c, origin+"/auth/logout")
+	if _, body, _ := get(t, c, origin+"/auth/session"); strings.TrimSpace(body) != `{"authenticated":false}` {
+		t.Errorf("after logout (%d): %s", status, body)
+	}
+	for _, text := range []string{page, body} {
+		if strings.Contains(text, "canary-client-secret") || strings.Contains(text, "eyJ") {
+			t.Error("a token or a secret reached the browser in clear")
+		}
+	}
+}
+
+func post(t *testing.T, c *http.Client, to string) (int, string, http.Header) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, to, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Origin", u.Scheme+"://"+u.Host)
+	return do(t, c, req)
+}
+
+// The resource's answer passes through, its cookies do not.
+func TestResourcePassesThrough(t *testing.T) {
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.Header.Get("Authorization"), "Bearer ") || r.Header.Get("Cookie") != "" {
+			w.WriteHeader(http.StatusTeapot)
+			return
+		}
+		w.Header().Set("Set-Cookie", "theirs=1")
+		w.Header().Set("Content-Type", "text/html")
+		w.WriteHeader(http.StatusConflict)
+		io.WriteString(w, "<b>busy</b>")
+	}))
+	defer api.Close()
+	_, c, origin := app(t, authtest.Config{}, api.URL)
+	get(t, c, origin+"/me", "Accept", "text/html")
+	status, body, h := get(t, c, origin+"/api/resource")
+	if status != http.StatusConflict || body != "<b>busy</b>" || h.Get("Set-Cookie") != "" || h.Get("Content-Type") != "text/plain; charset=utf-8" {
+		t.Errorf("got %d %q %v", status, body, h)
+	}
+	api.Close()
+	if status, _, h := get(t, c, origin+"/api/resource"); status != http.StatusBadGateway || h.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("a resource that is away: %d", status)
+	}
+}
+
+func TestRefuse(t *testing.T) {
+	transient := client.NewError(client.ErrTransport, "", nil)
+	for _, c := range []struct {
+		name   string
+		err    error
+		status int
+	}{
+		{"login", client.NewError(client.ErrGrantRevoked, "", nil), 401},
+		{"server away", transient, 503},
+		{"resource", errors.New("dial"), 502},
+	} {
+		w := httptest.NewRecorder()
+		refuse(w, c.err)
+		if w.Code != c.status || (c.status == 503) != (w.Header().Get("Retry-After") != "") {
+			t.Errorf("%s: %d %v", c.name, w.Code, w.Header())
+		}
+		if bytes.Contains(w.Body.Bytes(), []byte("dial")) {
+			t.Errorf("%s: the cause is on the page", c.name)
+		}
+	}
+}

@@ -1,0 +1,28 @@
+package middleware
+
+import (
+	"net/http"
+
+	"github.com/sallyport/sallyport/session"
+)
+
+// Refresh gets new tokens for the user of r now, due or not, and writes the session's cookie; for a button, or after
+// scopes have changed at the server. Call it inside [Auth.RequireLogin], before anything else is written to w.
+// An application that only needs a fresh access token uses [Auth.RequireToken], which refreshes when it is time.
+//
+// It fails with session.ErrNoSession outside of RequireLogin and otherwise as session.Manager.Renew does; then nothing is written.
+func (a *Auth) Refresh(w http.ResponseWriter, r *http.Request) (s *session.Session, err error) {
+	sc, ok := r.Context().Value(sessionKey{}).(*sessionContext)
+	switch {
+	case !ok, sc.auth != nil && sc.auth != a:
+		return nil, session.ErrNoSession
+	case sc.auth == nil: // WithSession: a handler under test has nobody to ask
+		return sc.session.Load(), nil
+	}
+	defer contain(&err)
+	if s, err = a.sessions.Renew(w, r, sc.client, sc.session.Load()); err != nil {
+		return nil, err
+	}
+	sc.session.Store(s)
+	return s, nil
+}

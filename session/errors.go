@@ -1,0 +1,61 @@
+package session
+
+import (
+	"errors"
+
+	"github.com/sallyport/sallyport/client"
+	"github.com/sallyport/sallyport/internal/cookies"
+	"github.com/sallyport/sallyport/internal/seal"
+)
+
+// The failures of this package. Each is the Code of a *client.Error.
+const (
+	// ErrNoSession: the request carries no session.
+	ErrNoSession client.Code = "no_session"
+	// ErrCookie: the request carries one that cannot be used, or the answer would be one that browsers
+	// do not keep. Reason: duplicate, size, chunk, auth, version, purpose or expired.
+	ErrCookie client.Code = "cookie"
+	// ErrSessionEnded: logged out, replaced by a newer login, or its grant is over. Reason
+	// "client": it belongs to another registration.
+	ErrSessionEnded client.Code = "session_ended"
+	// ErrSessionExpired: past its idle or its absolute deadline. Reason: idle or absolute.
+	// Is ErrCookie with reason expired, too.
+	ErrSessionExpired client.Code = "session_expired"
+	// ErrNoToken: the access token is spent and there is no refresh token to get another.
+	ErrNoToken client.Code = "no_token"
+	// ErrStore: what must be remembered cannot be, at the moment. Not a logout.
+	ErrStore client.Code = "store"
+)
+
+func fail(code client.Code, reason string) *client.Error { return client.NewError(code, reason, nil) }
+
+func configError(reason, hint string) *client.Error {
+	return client.NewError(client.ErrConfig, reason, nil).WithHint(hint)
+}
+
+// cookieError gives the errors of the rooms below their one name outside.
+func cookieError(err error) *client.Error {
+	var sealed *seal.Error
+	var reason cookies.Reason
+	switch {
+	case errors.As(err, &sealed) && sealed.Reason == seal.Unsealed:
+		return client.NewError(client.ErrConfig, "codecs", sealed)
+	case errors.As(err, &sealed):
+		return fail(ErrCookie, string(sealed.Reason))
+	case errors.As(err, &reason):
+		return fail(ErrCookie, string(reason))
+	case errors.Is(err, errRecord):
+		return fail(ErrCookie, string(seal.Version))
+	}
+	return fail(ErrCookie, string(seal.Auth))
+}
+
+func expiredError(reason string) *client.Error {
+	return client.NewError(ErrSessionExpired, reason, fail(ErrCookie, string(seal.Expired)))
+}
+
+func storeFull() *client.Error {
+	e := fail(ErrStore, "full")
+	e.Outcome, e.Action = client.Transient, client.ActionRetry
+	return e
+}

@@ -1,0 +1,236 @@
+package session
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/client"
+	"github.com/sallyport/sallyport/internal/cookies"
+	"github.com/sallyport/sallyport/internal/seal"
+)
+
+const (
+	// maxClaims bounds the consumed logins that are remembered, about 150 bytes each, until their own deadline. With
+	// more, logins fail rather than be taken twice.
+	maxClaims = 1 << 20
+	// maxOpened bounds the pending logins of one request that are opened; more are expired unread.
+	maxOpened = 16
+	// maxState is far above the 43 characters that a state has.
+	maxState = 512
+	// loginTag is the length of what names a login's cookie.
+	loginTag = 22
+	// maxHeader is what the Cookie header should stay under: servers and proxies refuse more.
+	maxHeader = 8 << 10
+)
+
+// LoginOptions is what a pending login keeps beyond the request.
+type LoginOptions struct {
+	// ReturnTo is where the user goes after the login. The caller has judged it.
+	ReturnTo string
+	// CrossSite is for response mode form_post: the answer is a POST from the server's site, which
+	// carries only cookies with SameSite=None. Those need Secure, so without https browsers that do
+	// not trust loopback hosts drop it.
+	CrossSite bool
+}
+
+// Login is a pending login that a response belongs to.
+type Login struct {
+	// Request is the authorization request that was sent.
+	Request *client.AuthorizationRequest
+	// ReturnTo is LoginOptions.ReturnTo.
+	ReturnTo string
+
+	kind    cookies.Kind
+	claim   [sha256.Size]byte
+	expires time.Time
+}
+
+// loginKind is the cookie of the login with this state: named by a hash of it, so tabs do not disturb each other.
+func (m *Manager) loginKind(state string) cookies.Kind {
+	sum := sha256.Sum256([]byte(state))
+	k := m.login
+	k.Name += base64.RawURLEncoding.EncodeToString(sum[:])[:loginTag]
+	return k
+}
+
+// forSite gives a cookie the attributes to come along with a POST from another site.
+func forSite(k cookies.Kind, cross bool) cookies.Kind {
+	if cross {
+		k.SameSite, k.Secure = http.SameSiteNoneMode, true
+	}
+	return k
+}
+
+func (m *Manager) loginSeal(name string) string { return seal.Name(seal.Login, name, m.origin) }
+
+// SaveLogin writes the cookie of a pending login. A browser keeps at most Config.MaxLogins of them, and no more than
+// keep its Cookie header under 8 kB: the oldest go first. Failure: ErrCookie with reason "size" if the login
+// does not fit into one cookie; nothing is written then.
+func (m *Manager) SaveLogin(w http.ResponseWriter, r *http.Request, req *client.AuthorizationRequest, opts LoginOptions) error {
+	kind := forSite(m.loginKind(req.State()), opts.CrossSite)
+	expires := req.CreatedAt().Add(m.shared.cfg.LoginTimeout)
+	text, err := m.shared.logins.Seal(m.loginSeal(kind.Name), &pending{request: req, returnTo: opts.ReturnTo, crossSite: opts.CrossSite}, expires)
+	if err == nil {
+		err = kind.SetWhole(w.Header(), text, expires.Sub(m.now()))
+	}
+	if err != nil {
+		return cookieError(err)
+	}
+	for _, old := range m.surplus(r, kind.Name, cookieBytes(kind.Name, text)) {
+		old.Expire(w.Header(), cookies.Found{})
+	}
+	return nil
+}
+
+// cookieBytes is what a cookie takes of a Cookie header.
+func cookieBytes(name, value string) int { return len(name) + len("=") + len(value) + len("; ") }
+
+// held is a pending login in the request.
+type held struct {
+	kind    cookies.Kind
+	value   string
+	created time.Time
+}
+
+func (h held) bytes() int { return cookieBytes(h.kind.Name, h.value) }
+
+// surplus returns the pending logins of r that have to go when one of that name and size comes. ATK-K14
+func (m *Manager) surplus(r *http.Request, name string, size int) (gone []cookies.Kind) {
+	lines := r.Header["Cookie"]
+	budget := maxHeader - cookies.HeaderSize(lines) - size
+	var all []held
+	for s := cookies.Scan(lines); s.Next(); {
+		if m.isLogin(s.Name) && s.Name != name {
+			k := m.login
+			k.Name = s.Name
+			h := held{kind: k, value: s.Value}
+			all, budget = append(all, h), budget+h.bytes()
+		}
+	}
+	// Browsers send the oldest first (RFC 6265bis §5.8.3): what is beyond all measure goes unread.
+	for len(all) > maxOpened {
+		gone, all = append(gone, all[0].kind), all[1:]
+	}
+	keep := all[:0]
+	for _, h := range all {
+		var p pending
+		if _, err := m.shared.logins.Open(m.loginSeal(h.kind.Name), h.value, &p); err != nil {
+			gone = append(gone, h.kind) // expired, or sealed by a key that is gone
+			continue
+		}
+		h.kind, h.created = forSite(h.kind, p.crossSite), p.request.CreatedAt()
+		if _, taken := m.shared.claims.get(sha256.Sum256([]byte(p.request.State())), m.now()); taken {
+			gone = append(gone, h.kind)
+			continue
+		}
+		keep = append(keep, h)
+	}
+	slices.SortStableFunc(keep, func(a, b held) int { return b.created.Compare(a.created) })
+	for i, h := range keep {
+		if budget -= h.bytes(); i >= m.shared.cfg.MaxLogins-1 || budget < 0 {
+			gone = append(gone, h.kind)
+		}
+	}
+	return gone
+}
+
+// isLogin reports whether a cookie of that name is a pending login's.
+func (m *Manager) isLogin(name string) bool {
+	tag, ok := strings.CutPrefix(name, m.login.Name)
+	if !ok || len(tag) != loginTag {
+		return false
+	}
+	return validCookieName("x" + tag)
+}
+
+// FindLogin returns the pending login that belongs to an authorization response with this state, without using it up.
+//
+// Failure: client.ErrStateMissing without a state; client.ErrStateMismatch if this browser has no such login;
+// client.ErrStateExpired; client.ErrStateReplayed if it was taken before; ErrCookie with reason duplicate,
+// auth, version, purpose or size if it has one that cannot be used.
+func (m *Manager) FindLogin(r *http.Request, state string) (*Login, error) {
+	switch {
+	case state == "":
+		return nil, fail(client.ErrStateMissing, "")
+	case len(state) > maxState:
+		return nil, fail(client.ErrStateMismatch, "")
+	}
+	now, claim := m.now(), sha256.Sum256([]byte(state))
+	_, taken := m.shared.claims.get(claim, now)
+	kind := m.loginKind(state)
+	text, found, err := cookies.Get(r.Header["Cookie"], kind.Name)
+	switch {
+	case err != nil: // ATK-K01
+		return nil, cookieError(err)
+	case taken: // ATK-L05, ATK-L12
+		return nil, fail(client.ErrStateReplayed, "")
+	case !found: // ATK-L01, ATK-L07
+		return nil, fail(client.ErrStateMismatch, "")
+	}
+	var p pending
+	opened, err := m.shared.logins.Open(m.loginSeal(kind.Name), text, &p)
+	if err != nil {
+		e := cookieError(err)
+		if e.Reason == string(seal.Expired) { // ATK-L08
+			return nil, client.NewError(client.ErrStateExpired, "", e)
+		}
+		return nil, e
+	}
+	// The cookie's name is a hash of the state; the state itself is what counts. Constant time: ATK-S07
+	if subtle.ConstantTimeCompare([]byte(p.request.State()), []byte(state)) != 1 {
+		return nil, fail(client.ErrStateMismatch, "")
+	}
+	return &Login{Request: p.request, ReturnTo: p.returnTo, kind: forSite(kind, p.crossSite), claim: claim, expires: opened.Expires}, nil
+}
+
+// TakeLogin uses a pending login up: of all that take it, at the same time or later, one gets nil, for as long as the login
+// lives and in this process. It expires the login's cookie. Failure: client.ErrStateReplayed for
+// the others; ErrStore if too many logins are remembered as it is; nothing is written then.
+func (m *Manager) TakeLogin(w http.ResponseWriter, r *http.Request, l *Login) error {
+	added, full := m.shared.claims.add(l.claim, struct{}{}, m.now(), l.expires)
+	switch {
+	case full:
+		return storeFull()
+	case !added: // ATK-L11
+		return fail(client.ErrStateReplayed, "")
+	}
+	l.kind.Expire(w.Header(), cookies.Found{})
+	return nil
+}
+
+// pending is a login as it is sealed.
+type pending struct {
+	request   *client.AuthorizationRequest
+	returnTo  string
+	crossSite bool
+}
+
+const pendingVersion = 1
+
+// AppendBinary writes the login.
+func (p *pending) AppendBinary(b []byte) ([]byte, error) {
+	cross := byte(0)
+	if p.crossSite {
+		cross = 1
+	}
+	return p.request.AppendBinary(appendString(append(b, pendingVersion, cross), p.returnTo))
+}
+
+// UnmarshalBinary reads what AppendBinary wrote.
+func (p *pending) UnmarshalBinary(b []byte) error {
+	if len(b) < 2 || b[0] != pendingVersion || b[1] > 1 {
+		return errRecord
+	}
+	d := decoder{b: b[2:], text: make([]byte, 0, len(b))}
+	out := pending{request: new(client.AuthorizationRequest), returnTo: d.string(), crossSite: b[1] == 1}
+	if d.failed || out.request.UnmarshalBinary(d.b) != nil {
+		return errRecord
+	}
+	*p = out
+	return nil
+}

@@ -1,0 +1,286 @@
+package session
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/client"
+	"github.com/sallyport/sallyport/internal/cookies"
+	"github.com/sallyport/sallyport/internal/seal"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func asClientError(err error) (*client.Error, bool) {
+	var e *client.Error
+	ok := errors.As(err, &e)
+	return e, ok
+}
+
+// futureGeneration is how far ahead of our clock a generation may be before it is taken for planted.
+const futureGeneration = 24 * time.Hour
+
+// maxCarried bounds the cookies of one name that are opened to end what they hold.
+const maxCarried = 8
+
+// nextGeneration is above previous, above what the request carries, and in the order of time over all
+// processes: milliseconds of the write, or one more than was seen.
+func (m *Manager) nextGeneration(previous uint64, seen *cookies.Found) uint64 {
+	now := uint64(max(m.now().UnixMilli(), 1))
+	if g, ok := seen.Split(); ok && g > previous && g < now+uint64(futureGeneration.Milliseconds()) {
+		previous = g
+	}
+	return max(previous+1, now)
+}
+
+func (m *Manager) now() time.Time { return m.shared.cfg.Now() }
+
+// Create begins a session for tokens that c has just obtained and writes its cookie, under a new id whatever r
+// carried; the session in r is ended. Failure: ErrCookie with reason "size" if the session is
+// longer than browsers keep; then nothing is written and the session in r lives on.
+func (m *Manager) Create(w http.ResponseWriter, r *http.Request, c *client.Client, t *client.Tokens) (*Session, error) {
+	return m.create(w, r, c.Issuer(), c.ClientID(), t)
+}
+
+func (m *Manager) create(w http.ResponseWriter, r *http.Request, issuer, clientID string, t *client.Tokens) (*Session, error) {
+	now := m.now()
+	cfg := &m.shared.cfg
+	found := cookies.Find(r.Header["Cookie"], m.session.Name)
+	s := &Session{m: m, rec: record{
+		created: now.Unix(), seen: now.Unix(), absolute: now.Add(cfg.AbsoluteTimeout).Unix(), idle: int64(cfg.IdleTimeout / time.Second),
+		issuer: issuer, clientID: clientID, subject: t.Subject,
+		tokens: newTokens(t, now, 1),
+	}}
+	rand.Read(s.rec.id[:])
+	if t.IDToken != nil {
+		s.rec.sid = t.IDToken.SID
+	}
+	old := m.carried(r, &found)
+	previous := uint64(0)
+	for _, o := range old {
+		previous = max(previous, o.generation)
+	}
+	if err := m.put(w, &found, &s.rec, previous); err != nil {
+		return nil, err
+	}
+	for _, o := range old { // ATK-K10, ATK-K19
+		m.end(r.Context(), o, "replaced")
+	}
+	m.report(r.Context(), client.EventSessionCreated, &s.rec, "", nil)
+	return s, nil
+}
+
+// newTokens is the part of the record that came from the server.
+func newTokens(t *client.Tokens, now time.Time, generation uint64) tokens {
+	out := tokens{
+		tokenGeneration: generation, accessToken: string(t.AccessToken), refreshToken: string(t.RefreshToken), tokenType: t.TokenType,
+		scopes: strings.Join(t.Scopes, " "), accessIssued: now.Unix(), userInfo: string(t.UserInfo),
+	}
+	if !t.Expiry.IsZero() {
+		out.accessExpiry = max(t.Expiry.Unix(), 1)
+	}
+	if t.IDToken != nil {
+		out.idToken = packJWT(string(t.IDToken.Raw))
+	}
+	return out
+}
+
+// carried returns every session that the request's cookies hold, live or not, those of duplicates too.
+func (m *Manager) carried(r *http.Request, found *cookies.Found) (old []*record) {
+	var texts []string
+	for s := cookies.Scan(r.Header["Cookie"]); s.Next() && len(texts) < maxCarried; {
+		if s.Name == m.session.Name {
+			texts = append(texts, s.Value)
+		}
+	}
+	if text, err := found.Join(); err == nil {
+		texts = append(texts, text)
+	}
+	for _, text := range texts {
+		rec := new(record)
+		if _, err := m.shared.sessions.Open(m.sessionSeal, text, rec); err == nil {
+			old = append(old, rec)
+		}
+	}
+	return old
+}
+
+// put seals rec under a generation of its own and writes it. Nothing is written, and rec keeps its generation, if
+// that fails.
+func (m *Manager) put(w http.ResponseWriter, found *cookies.Found, rec *record, previous uint64) error {
+	absolute := rec.absoluteDeadline(&m.shared.cfg)
+	before := rec.generation
+	rec.generation = m.nextGeneration(previous, found)
+	text, err := m.shared.sessions.Seal(m.sessionSeal, rec, absolute)
+	if err == nil {
+		// Max-Age ends with the idle deadline: a browser that stays away need not keep the cookie.
+		age := earlier(rec.idleDeadline(&m.shared.cfg), absolute).Sub(m.now())
+		err = m.session.Set(w.Header(), *found, text, rec.generation, age+time.Second)
+	}
+	if err != nil {
+		rec.generation = before
+		return cookieError(err)
+	}
+	return nil
+}
+
+// Load reads the session that r carries. It writes nothing.
+//
+// Failure, each meaning "not logged in": ErrNoSession; ErrCookie; ErrSessionExpired; ErrSessionEnded.
+func (m *Manager) Load(r *http.Request) (*Session, error) {
+	found := cookies.Find(r.Header["Cookie"], m.session.Name)
+	if err := found.Err(); err != nil {
+		return nil, cookieError(err) // ATK-K01, ATK-K02
+	}
+	s, err := m.read(&found)
+	if err != nil {
+		return nil, err
+	}
+	now, cfg := m.now(), &m.shared.cfg
+	absolute := s.rec.absoluteDeadline(cfg)
+	switch {
+	case !now.Before(absolute):
+		return nil, expiredError("absolute")
+	case !now.Before(s.rec.idleDeadline(cfg)):
+		return nil, expiredError("idle")
+	}
+	if e, ok := m.shared.ledger.get(s.rec.id, now); ok {
+		if e.ended { // ATK-K15
+			return nil, fail(ErrSessionEnded, "")
+		}
+		if e.newest != nil {
+			if e.shown != (s.rec.tokenGeneration >= e.newest.tokenGeneration) {
+				m.shared.ledger.seen(s.rec.id, now, absolute, s.rec.tokenGeneration)
+			}
+			s.adopt(e.newest)
+		}
+	}
+	return s, nil
+}
+
+// adopt takes newer tokens over; a session never goes back to older ones.
+func (s *Session) adopt(t *tokens) {
+	if t.tokenGeneration > s.rec.tokenGeneration {
+		s.rec.tokens, s.stale = *t, true
+	}
+}
+
+// read opens the newest of what the request carries: a whole cookie, chunks, or both.
+func (m *Manager) read(found *cookies.Found) (*Session, error) {
+	generation, split := found.Split()
+	if !found.Present && !split {
+		return nil, fail(ErrNoSession, "")
+	}
+	var whole *Session
+	if found.Present {
+		s, err := m.open(found.Value)
+		if !split {
+			return s, err
+		}
+		if err == nil && s.rec.generation >= generation {
+			return s, nil // what is left of older chunks says nothing
+		}
+		whole = s
+	}
+	text, err := found.Join()
+	if err != nil {
+		return nil, cookieError(err)
+	}
+	s, err := m.open(text)
+	if err != nil {
+		return nil, err
+	}
+	if s.rec.generation != generation { // ATK-K07: the name says one, the seal another
+		return nil, fail(ErrCookie, string(cookies.Chunk))
+	}
+	s.stale = s.stale || whole != nil
+	return s, nil
+}
+
+func (m *Manager) open(text string) (*Session, error) {
+	s := &Session{m: m}
+	o, err := m.shared.sessions.Open(m.sessionSeal, text, &s.rec)
+	if err != nil {
+		e := cookieError(err)
+		if e.Reason == string(seal.Expired) {
+			return nil, expiredError("absolute") // ATK-K18
+		}
+		return nil, e
+	}
+	s.stale = o.Stale
+	return s, nil
+}
+
+// Touch moves the idle deadline, seals the session with the newest key, and brings the browser's
+// cookie up to a refresh that happened elsewhere: each only if needed, so that most
+// requests get no cookie. Call it before the handler writes. Failure: ErrSessionEnded, ErrCookie with
+// reason "size"; nothing is written then.
+func (m *Manager) Touch(w http.ResponseWriter, r *http.Request, s *Session) error {
+	idle := min(s.rec.idle, int64(m.shared.cfg.IdleTimeout/time.Second))
+	if !s.stale && m.now().Unix()-s.rec.seen < max(idle/10, 1) {
+		return nil
+	}
+	_, err := m.save(w, r, s)
+	return err
+}
+
+// Save writes the session, with the attributes that With has set, and returns what it wrote. Requests at the same
+// time that save different attributes overwrite each other; tokens are never set back. Failure: as Touch.
+func (m *Manager) Save(w http.ResponseWriter, r *http.Request, s *Session) (*Session, error) {
+	return m.save(w, r, s)
+}
+
+func (m *Manager) save(w http.ResponseWriter, r *http.Request, s *Session) (*Session, error) {
+	now := m.now()
+	next := &Session{rec: s.rec, m: m}
+	if e, ok := m.shared.ledger.get(s.rec.id, now); ok {
+		if e.ended {
+			return nil, fail(ErrSessionEnded, "")
+		}
+		if e.newest != nil {
+			next.adopt(e.newest)
+		}
+	}
+	next.stale = false
+	next.rec.seen = max(now.Unix(), s.rec.seen)
+	found := cookies.Find(r.Header["Cookie"], m.session.Name)
+	if err := m.put(w, &found, &next.rec, s.rec.generation); err != nil {
+		return nil, err
+	}
+	return next, nil
+}
+
+// End ends s and expires the cookies of r; s may be nil, for a request whose session cannot be read. The id
+// is remembered as ended until the session's absolute deadline, so a copy of the cookie is worth nothing
+// in this process, and a refresh in flight revokes what it gets. It returns the newest tokens,
+// for revocation; nil without a session.
+func (m *Manager) End(w http.ResponseWriter, r *http.Request, s *Session) *client.Tokens {
+	var last *client.Tokens
+	found := cookies.Find(r.Header["Cookie"], m.session.Name)
+	if s != nil {
+		rec := s.rec
+		if newest := m.end(r.Context(), &rec, "logout"); newest != nil && newest.tokenGeneration > rec.tokenGeneration {
+			rec.tokens = *newest
+		}
+		last = (&Session{rec: rec}).Tokens()
+	}
+	for _, o := range m.carried(r, &found) {
+		m.end(r.Context(), o, "logout")
+	}
+	m.session.Expire(w.Header(), found)
+	return last
+}
+
+// end remembers the session as ended and says so once.
+func (m *Manager) end(ctx context.Context, rec *record, reason string) (newest *tokens) {
+	newest, was := m.shared.ledger.end(rec.id, m.now(), rec.absoluteDeadline(&m.shared.cfg))
+	if was {
+		m.report(ctx, client.EventSessionEnded, rec, reason, nil)
+	}
+	return newest
+}

@@ -1,0 +1,255 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/client"
+)
+
+func TestGrantRevoked(t *testing.T) {
+	// ATK-F05, ATK-F21: the grant is over, so is the session, and no further call is made.
+	longFamilies(t, func(t *testing.T, b *bed) {
+		br := newBrowser(t)
+		b.login(br, "alice")
+		b.clock.add(time.Hour)
+		b.as.err = client.NewError(client.ErrGrantRevoked, "", nil)
+		h := header{}
+		s, err := b.freshen(h, br.request())
+		if !errors.Is(err, client.ErrGrantRevoked) || s != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			b.refuse(t, ErrSessionEnded, "", br.header())
+		}
+		if b.as.count() != 1 {
+			t.Fatalf("%d calls", b.as.count())
+		}
+		got := b.events.kinds()
+		if got[len(got)-2] != client.EventRefreshFailed || got[len(got)-1] != client.EventSessionEnded {
+			t.Fatal(got)
+		}
+		// The other waiter's look at the session is as old as its request.
+		if _, err := b.fresh(h, br.request(), b.as, &Session{rec: b.raw(br), m: b.Manager}, false); !errors.Is(err, ErrSessionEnded) {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestTransientFailure(t *testing.T) {
+	// ATK-F10, R7: an outage logs nobody out, and the server is not hammered.
+	for _, failure := range []*client.Error{
+		client.NewError(client.ErrTransport, "", nil),
+		client.NewError(client.ErrTokenEndpoint, "invalid_client", nil), // ATK-F11: an operator's mistake
+	} {
+		b := longBed(t)
+		br := newBrowser(t)
+		b.login(br, "alice")
+		b.as.err = failure
+		b.clock.add(time.Hour - time.Minute)
+		b.mustFresh(br, "access-1", 1) // still alive: served
+		b.mustFresh(br, "access-1", 1) // backing off
+		b.clock.add(2 * time.Second)
+		b.mustFresh(br, "access-1", 2)
+		b.clock.add(time.Minute)
+		h := header{}
+		_, err := b.freshen(h, br.request())
+		var e *client.Error
+		if !errors.As(err, &e) || e.Code != failure.Code || e.Outcome != client.Transient || e.Action != client.ActionRetry || e.RetryAfter <= 0 {
+			t.Fatalf("%#v", err)
+		}
+		calls := b.as.count()
+		_, err = b.freshen(h, br.request())
+		if errors.As(err, &e); b.as.count() != calls || e.RetryAfter <= 0 || e.RetryAfter > 5*time.Second {
+			t.Fatalf("%d calls, retry after %v", b.as.count(), e.RetryAfter)
+		}
+		b.as.err = nil
+		b.clock.add(5 * time.Second)
+		b.mustFresh(br, "access-"+itoa(calls+2), calls+1)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	b := longBed(t)
+	br := newBrowser(t)
+	b.login(br, "alice")
+	failure := client.NewError(client.ErrTokenEndpoint, "", nil)
+	failure.Outcome, failure.RetryAfter = client.Transient, 40*time.Second
+	b.as.err = failure
+	b.clock.add(time.Hour)
+	_, err := b.freshen(header{}, br.request())
+	var e *client.Error
+	if errors.As(err, &e); e.RetryAfter < 40*time.Second || e.RetryAfter > 50*time.Second {
+		t.Fatal(e.RetryAfter)
+	}
+	b.clock.add(39 * time.Second)
+	if _, err := b.freshen(header{}, br.request()); err == nil || b.as.count() != 1 {
+		t.Fatal("asked again too soon")
+	}
+}
+
+func TestBackoffIsBounded(t *testing.T) {
+	b := longBed(t)
+	br := newBrowser(t)
+	b.login(br, "alice")
+	b.as.err = client.NewError(client.ErrTransport, "", nil)
+	b.clock.add(time.Hour)
+	var e *client.Error
+	for i := range 20 {
+		_, err := b.freshen(header{}, br.request())
+		if errors.As(err, &e); e.RetryAfter > lastBackoff*5/4 || b.as.count() != i+1 {
+			t.Fatalf("retry after %v, %d calls", e.RetryAfter, b.as.count())
+		}
+		b.clock.add(e.RetryAfter)
+	}
+	if e.RetryAfter < lastBackoff {
+		t.Fatal(e.RetryAfter)
+	}
+}
+
+func TestInDoubt(t *testing.T) {
+	// ATK-F01, R1: the refresh token is sent once, and once more when the access token is dead. Never a third time.
+	for name, failure := range map[string]error{
+		"no answer":       client.NewError(client.ErrRefreshInDoubt, "", nil),
+		"useless answer":  client.NewError(client.ErrTokenResponse, "", nil),
+		"useless token":   client.NewError(client.ErrIDToken, "nonce", nil), // ATK-F09 (d) to (g)
+		"unknown failure": errors.New("CANARY"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := longBed(t)
+			br := newBrowser(t)
+			b.login(br, "alice")
+			b.as.err = failure
+			b.clock.add(time.Hour - time.Minute)
+			b.mustFresh(br, "access-1", 1)
+			b.clock.add(30 * time.Second)
+			b.mustFresh(br, "access-1", 1) // alive: not sent again
+			b.clock.add(31 * time.Second)
+			_, err := b.freshen(header{}, br.request())
+			var e *client.Error
+			if !errors.As(err, &e) || b.as.count() != 2 {
+				t.Fatalf("%v, %d calls", err, b.as.count())
+			}
+			if strings.Contains(err.Error(), "CANARY") {
+				t.Fatal("a stranger's text in the error")
+			}
+			for range 3 {
+				b.clock.add(10 * time.Minute)
+				_, err := b.freshen(header{}, br.request())
+				if !errors.Is(err, client.ErrRefreshInDoubt) || b.as.count() != 2 {
+					t.Fatalf("%v, %d calls", err, b.as.count())
+				}
+				if errors.As(err, &e); e.Action != client.ActionLogin || e.Outcome != client.Rejected {
+					t.Fatalf("%+v", e)
+				}
+			}
+			if b.load(br).Subject() != "alice" {
+				t.Fatal("logged out")
+			}
+		})
+		t.Run(name+" and then it works", func(t *testing.T) {
+			b := longBed(t)
+			br := newBrowser(t)
+			b.login(br, "alice")
+			b.as.err = failure
+			b.clock.add(time.Hour - time.Minute)
+			b.mustFresh(br, "access-1", 1)
+			b.as.err = nil
+			b.clock.add(time.Minute)
+			b.mustFresh(br, "access-3", 2)
+			if !slices.Equal(b.as.sent, []client.Secret{"refresh-1", "refresh-1"}) {
+				t.Fatal("another token was sent")
+			}
+			b.clock.add(time.Hour - time.Second)
+			b.mustFresh(br, "access-4", 3) // the count was of the other generation
+		})
+	}
+}
+
+func TestRefreshForSomebodyElse(t *testing.T) {
+	// ATK-F09 (a) to (c): the grant cannot be trusted, alive or not.
+	for _, reason := range []string{"sub", "iss", "aud"} {
+		b := longBed(t)
+		br := newBrowser(t)
+		b.login(br, "alice")
+		b.as.err = client.NewError(client.ErrIDToken, reason, nil)
+		b.clock.add(time.Hour - 30*time.Second)
+		_, err := b.freshen(header{}, br.request())
+		if !errors.Is(err, ErrSessionEnded) || !errors.Is(err, client.ErrIDToken) {
+			t.Fatal(err)
+		}
+		b.refuse(t, ErrSessionEnded, "", br.header())
+		if !slices.Equal(b.as.revoked, []client.Secret{"refresh-1"}) {
+			t.Fatal("not revoked")
+		}
+	}
+}
+
+func TestFreshForAnotherRegistration(t *testing.T) {
+	// ATK-F19, ATK-K09: a session of provider A under provider B.
+	b := longBed(t)
+	br := newBrowser(t)
+	s := b.login(br, "alice")
+	b.clock.add(time.Hour)
+	b.as.issuer = "https://as-b.example"
+	_, err := b.fresh(header{}, br.request(), b.as, s, false)
+	wantError(t, err, ErrSessionEnded, "client")
+	if b.as.count() != 0 {
+		t.Fatal("a token went to another server")
+	}
+}
+
+func TestNoRefreshToken(t *testing.T) {
+	b := longBed(t)
+	br := newBrowser(t)
+	if _, err := b.loginWith(br, "alice", func(tok *client.Tokens) { tok.RefreshToken = "" }); err != nil {
+		t.Fatal(err)
+	}
+	b.clock.add(time.Hour - time.Second)
+	b.mustFresh(br, "access-1", 0)
+	b.clock.add(time.Second)
+	_, err := b.freshen(header{}, br.request())
+	wantError(t, err, ErrNoToken, "")
+}
+
+func TestRefreshedButTooLong(t *testing.T) {
+	// ATK-F13: tokens that the browser cannot hold are not handed out, nor lost, nor spent twice.
+	b := longBed(t)
+	br := newBrowser(t)
+	b.login(br, "alice")
+	b.as.next = func(tok *client.Tokens) { tok.AccessToken = client.Secret(strings.Repeat("!", 9000)) }
+	b.clock.add(time.Hour)
+	for range 3 {
+		h := header{}
+		_, err := b.freshen(h, br.request())
+		wantError(t, err, ErrCookie, "size")
+		if h.wrote() || b.as.count() != 1 {
+			t.Fatalf("wrote %v, %d calls", h.wrote(), b.as.count())
+		}
+	}
+}
+
+func TestRefreshPanics(t *testing.T) {
+	// ATK-S03: a hook or secret source that panics.
+	b := longBed(t)
+	br := newBrowser(t)
+	b.login(br, "alice")
+	b.as.hook = func() { panic("CANARY") }
+	b.clock.add(time.Hour)
+	_, err := b.freshen(header{}, br.request())
+	if !errors.Is(err, client.ErrRefreshInDoubt) || strings.Contains(err.Error(), "CANARY") {
+		t.Fatal(err)
+	}
+	if b.load(br).Subject() != "alice" || len(b.shared.flights.all) != 0 {
+		t.Fatal("left behind")
+	}
+	b.revoke(context.Background(), panicking{b.as}, nil)
+}
+
+type panicking struct{ *fakeServer }
+
+func (panicking) Revoke(context.Context, *client.Tokens) error { panic("CANARY") }
