@@ -60,7 +60,7 @@ func (c *Client) refresh(ctx context.Context, previous *Tokens) (*Tokens, error)
 	}
 	if tr.idToken != "" && previous.IDToken != nil {
 		if t.IDToken, err = c.verifyRefreshed(ctx, m, tr, previous.IDToken); err != nil {
-			if errors.Is(err, ErrIDToken) { // the grant cannot be trusted, and nobody else knows these tokens (ATK-F09)
+			if anothers(err) { // nobody else knows these tokens (ATK-F09)
 				_ = c.Revoke(ctx, t)
 			}
 			return nil, refreshError(err)
@@ -83,6 +83,13 @@ func (c *Client) verifyRefreshed(ctx context.Context, m *Metadata, tr *tokenResp
 		return nil, e
 	}
 	return t, nil
+}
+
+// anothers reports whether the ID token of a refresh speaks of another user,
+// issuer or client than the login did, so that the grant cannot be trusted.
+func anothers(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == ErrIDToken && (e.Reason == "sub" || e.Reason == "iss" || e.Reason == "aud")
 }
 
 // refreshError says what a failed refresh means for the grant.

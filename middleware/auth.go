@@ -22,6 +22,9 @@ type Config struct {
 	// Resources are the origins (scheme://host[:port]) that [Auth.Client] may send the user's access token to.
 	// Empty: any https origin, so the caller of the HTTP client decides.
 	Resources []string
+	// Authorization says what the login that r starts asks for beyond the client's configuration: a fresh authentication
+	// (MaxAge), a stronger one (ACRValues), a login hint. Nil asks for nothing. It may be called concurrently.
+	Authorization func(r *http.Request) client.AuthorizationOptions
 	// Transport carries the requests of [Auth.Client]. Default http.DefaultTransport.
 	Transport http.RoundTripper
 }

@@ -47,7 +47,7 @@ func (a *Auth) startLogin(w http.ResponseWriter, r *http.Request, c *client.Clie
 	if c == nil {
 		c = a.clients[0]
 	}
-	req, err := c.AuthorizationRequest(r.Context(), client.AuthorizationOptions{})
+	req, err := a.authorizationRequest(r, c)
 	if err != nil {
 		a.fail(w, r, c, err)
 		return
@@ -59,6 +59,15 @@ func (a *Auth) startLogin(w http.ResponseWriter, r *http.Request, c *client.Clie
 	}
 	a.report(r, c, client.Event{Kind: client.EventLoginStarted})
 	redirect(w, req.URL())
+}
+
+func (a *Auth) authorizationRequest(r *http.Request, c *client.Client) (req *client.AuthorizationRequest, err error) {
+	defer contain(&err)
+	var opts client.AuthorizationOptions
+	if a.cfg.Authorization != nil {
+		opts = a.cfg.Authorization(r)
+	}
+	return c.AuthorizationRequest(r.Context(), opts)
 }
 
 // byIssuer returns the one client of the one issuer named, compared byte for byte.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/client"
 	"github.com/sallyport/sallyport/client/authtest"
@@ -293,6 +294,30 @@ func TestReturnToSealedBefore(t *testing.T) { // ATK-R19
 		}
 		if got := br.send((&pending{answer: answer}).request()).Header().Get("Location"); got != "/" {
 			t.Errorf("%s ends at %q", old, got)
+		}
+	}
+}
+
+// What the application asks of each login goes along; what panics or cannot be sent starts none.
+func TestAuthorizationOptions(t *testing.T) {
+	var opts client.AuthorizationOptions
+	b := newBench(t, options{cfg: Config{Authorization: func(r *http.Request) client.AuthorizationOptions {
+		if r.URL.Path != "/auth/login" {
+			t.Errorf("asked for %s", r.URL.Path)
+		}
+		if opts.LoginHint == "panic" {
+			panic("canary of a hook")
+		}
+		return opts
+	}}})
+	opts = client.AuthorizationOptions{MaxAge: time.Minute, ACRValues: []string{"2"}}
+	location, err := url.Parse(b.browser().get("/auth/login").Header().Get("Location"))
+	if err != nil || location.Query().Get("max_age") != "60" || location.Query().Get("acr_values") != "2" {
+		t.Errorf("asked with %v", location)
+	}
+	for _, opts = range []client.AuthorizationOptions{{LoginHint: "panic"}, {Extra: url.Values{"state": {"mine"}}}} {
+		if rec := b.browser().get("/auth/login"); rec.Code != http.StatusInternalServerError || len(rec.Header()["Set-Cookie"]) != 0 {
+			t.Errorf("%d %v", rec.Code, rec.Header())
 		}
 	}
 }

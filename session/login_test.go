@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/sallyport/sallyport/client"
-	"github.com/sallyport/sallyport/internal/cookies"
 )
 
 // start begins a login in the browser and returns its state.
@@ -220,114 +218,6 @@ func TestTakeLoginOnce(t *testing.T) {
 	}
 }
 
-func TestManyLogins(t *testing.T) {
-	families(t, func(t *testing.T, b *bed) {
-		c, _ := testClientFor(t, b.clock.now)
-		t.Run("ATK-K14", func(t *testing.T) {
-			br := newBrowser(t)
-			b.login(br, "alice")
-			var states []string
-			for range 500 {
-				b.clock.add(time.Millisecond)
-				states = append(states, b.start(br, c, LoginOptions{ReturnTo: "/x"}))
-				if n := len(br.jar); n > 6 || len(br.header()) >= 8<<10 {
-					t.Fatalf("%d cookies, %d bytes", n, len(br.header()))
-				}
-			}
-			for i, s := range states[:495] {
-				if i%50 == 0 {
-					_, err := b.FindLogin(br.request(), s)
-					wantError(t, err, client.ErrStateMismatch, "")
-				}
-			}
-			for _, s := range states[495:] {
-				b.take(t, br, s)
-			}
-			if b.load(br).Subject() != "alice" {
-				t.Fatal("the session went with them")
-			}
-		})
-		t.Run("long ones", func(t *testing.T) {
-			br := newBrowser(t)
-			last := ""
-			for range 8 {
-				b.clock.add(time.Millisecond)
-				last = b.start(br, c, LoginOptions{ReturnTo: "/" + strings.Repeat("x", 1500)})
-				if len(br.header()) >= 8<<10 {
-					t.Fatalf("%d bytes in %d cookies", len(br.header()), len(br.jar))
-				}
-			}
-			if len(br.jar) < 2 {
-				t.Fatal("more were dropped than had to be")
-			}
-			b.take(t, br, last)
-		})
-		t.Run("garbage and what is used up goes", func(t *testing.T) {
-			br := newBrowser(t)
-			kept := b.start(br, c, LoginOptions{CrossSite: true})
-			used := b.start(br, c, LoginOptions{})
-			again := br.clone()
-			b.take(t, br, used)
-			again.put(b.loginKind("x").Name, "garbage")
-			again.put(b.loginName("tooshort"), "not ours")
-			state := b.start(again, c, LoginOptions{})
-			if len(again.jar) != 3 {
-				t.Fatalf("%v", again.names)
-			}
-			b.take(t, again, kept)
-			b.take(t, again, state)
-		})
-		t.Run("ATK-Q04", func(t *testing.T) {
-			// Far more than we ever leave: most are expired without being opened.
-			br := newBrowser(t)
-			for i := range 300 {
-				br.put(b.loginKind(itoa(i)).Name, "garbage")
-			}
-			b.start(br, c, LoginOptions{})
-			if len(br.jar) != 1 {
-				t.Fatalf("%d cookies left", len(br.jar))
-			}
-			// Which are opened goes by their place: these newest stand where a browser has its oldest.
-			var newest []string
-			all := newBrowser(t)
-			for i := range maxOpened + 4 {
-				b.clock.add(time.Millisecond)
-				one := newBrowser(t)
-				b.start(one, c, LoginOptions{})
-				all.names = append([]string{one.names[0]}, all.names...)
-				all.jar[one.names[0]] = one.jar[one.names[0]]
-				if i >= maxOpened {
-					newest = append(newest, one.names[0])
-				}
-			}
-			gone := b.surplus(all.request(), "x", 100)
-			for _, n := range newest {
-				if !slices.ContainsFunc(gone, func(k cookies.Kind) bool { return k.Name == n }) {
-					t.Fatal("opened beyond the limit")
-				}
-			}
-		})
-	})
-}
-
-func (b *bed) loginName(tag string) string { return b.Manager.login.Name + tag }
-
-func TestSaveLoginTooLong(t *testing.T) {
-	b := newBed(t, Config{})
-	c, _ := testClientFor(t, b.clock.now)
-	h := header{}
-	for _, n := range []int{3000, 20_000} {
-		err := b.SaveLogin(h, get(nil), begin(t, c), LoginOptions{ReturnTo: strings.Repeat("x", n)})
-		wantError(t, err, ErrCookie, "size")
-	}
-	if h.wrote() {
-		t.Fatal("something was written")
-	}
-	if err := b.SaveLogin(h, get(nil), begin(t, c), LoginOptions{ReturnTo: "/" + strings.Repeat("x", 2047)}); err != nil {
-		t.Fatalf("a return_to of 2 kB does not fit: %v", err)
-	}
-}
-
 func TestLoginCookieAttributes(t *testing.T) {
 	for _, c := range []struct {
 		origin     string
@@ -365,68 +255,6 @@ func TestLoginCookieAttributes(t *testing.T) {
 			t.Errorf("%s", got)
 		}
 	}
-}
-
-func TestSurplusExpiresAsItWasSet(t *testing.T) {
-	b := newBed(t, Config{MaxLogins: 1})
-	c, _ := testClientFor(t, b.clock.now)
-	for _, cross := range []bool{true, false} {
-		br := newBrowser(t)
-		b.start(br, c, LoginOptions{CrossSite: cross})
-		h := header{}
-		if err := b.SaveLogin(h, br.request(), begin(t, c), LoginOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		want := map[bool]string{true: "SameSite=None", false: "SameSite=Lax"}[cross]
-		if lines := h["Set-Cookie"]; len(lines) != 2 || !strings.HasPrefix(lines[1], br.names[0]+"=; ") || !strings.HasSuffix(lines[1], want) {
-			t.Fatal(lines)
-		}
-	}
-}
-
-func TestLoginFloods(t *testing.T) {
-	b := newBed(t, Config{})
-	c, _ := testClientFor(t, b.clock.now)
-	t.Run("ATK-Q01", func(t *testing.T) {
-		// Logins that many browsers begin hold no memory here.
-		for range 1000 {
-			if err := b.SaveLogin(header{}, get(nil), begin(t, c), LoginOptions{}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if n := len(b.shared.claims.items); n != 0 {
-			t.Fatalf("%d entries", n)
-		}
-	})
-	t.Run("ATK-Q02", func(t *testing.T) {
-		// Nor do callbacks with states that nobody has; a full memory refuses and is no logout.
-		for i := range 1000 {
-			if _, err := b.FindLogin(get([]string{b.loginKind(itoa(i)).Name + "=x"}), itoa(i)); !errors.Is(err, ErrCookie) {
-				t.Fatal(err)
-			}
-		}
-		if n := len(b.shared.claims.items); n != 0 {
-			t.Fatalf("%d entries", n)
-		}
-		b.shared.claims.max = 1
-		br := newBrowser(t)
-		first, second := b.start(br, c, LoginOptions{}), b.start(br, c, LoginOptions{})
-		b.take(t, br, first)
-		l, err := b.FindLogin(br.request(), second)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h := header{}
-		err = b.TakeLogin(h, br.request(), l)
-		wantError(t, err, ErrStore, "full")
-		var e *client.Error
-		if errors.As(err, &e); e.Outcome != client.Transient || h.wrote() {
-			t.Fatal("not transient, or something was written")
-		}
-		b.clock.add(10 * time.Minute) // the first login's own deadline
-		fresh := b.start(br, c, LoginOptions{})
-		b.take(t, br, fresh)
-	})
 }
 
 func FuzzPending(f *testing.F) {

@@ -38,6 +38,7 @@ func TestAuthorizationErrorsThatRedirect(t *testing.T) {
 		{"response_mode", "query.jwt", "invalid_request"},
 		{"code_challenge", "", "invalid_request"},
 		{"code_challenge", "short", "invalid_request"},
+		{"code_challenge", "AAAA", "invalid_request"},
 		{"code_challenge", strings.Repeat("!", 43), "invalid_request"},
 		{"code_challenge", strings.Repeat("A", 42) + "B", "invalid_request"}, // trailing bits
 		{"code_challenge", strings.Repeat("A", 21) + "\n" + strings.Repeat("A", 22), "invalid_request"},

@@ -62,9 +62,6 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}()
 	select {
 	case out := <-done:
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
 		if trace.GotFirstResponseByte != nil && out.wire != DropBefore && out.wire != DropAfter {
 			trace.GotFirstResponseByte()
 		}

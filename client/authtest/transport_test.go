@@ -164,22 +164,6 @@ func TestTransportAndContexts(t *testing.T) {
 	})
 }
 
-func TestTransportAnswersNobodyWhoLeft(t *testing.T) {
-	g := newRig(t, authtest.Config{})
-	for range 200 { // which of the two RoundTrip sees first is chance
-		ctx, cancel := context.WithCancel(t.Context())
-		stop := g.as.Misbehave(authtest.Fault{Response: func(*authtest.Request, *authtest.Response) { cancel() }})
-		r, err := http.NewRequestWithContext(ctx, "GET", g.endpoint("nothing"), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if resp, err := g.http.Transport.RoundTrip(r); !errors.Is(err, context.Canceled) {
-			t.Fatalf("%v %v", resp, err)
-		}
-		stop()
-	}
-}
-
 func TestTransportUnplugged(t *testing.T) {
 	g := newRig(t, authtest.Config{})
 	plug := g.as.Unplug()

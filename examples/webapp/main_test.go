@@ -169,7 +169,7 @@ func TestContract(t *testing.T) {
 		t.Errorf("after logout (%d): %s", status, body)
 	}
 	for _, text := range []string{page, body} {
-		if strings.Contains(text, "canary-client-secret") || strings.Contains(text, "eyJ") {
+		if strings.Contains(text, "canary-client-secret") || strings.Contains(text, "eyJ") || strings.Contains(text, "nonce") {
 			t.Error("a token or a secret reached the browser in clear")
 		}
 	}

@@ -121,6 +121,9 @@ func (p *pages) show(w http.ResponseWriter, s *session.Session, public bool) {
 	pageTemplate.Execute(w, v)
 }
 
+// protocolClaims tie the ID token to its login: of no interest to the user, and not for a page.
+var protocolClaims = map[string]bool{"nonce": true, "at_hash": true, "c_hash": true, "sid": true}
+
 // claimsOf merges the ID token's claims with userinfo, sorted by name.
 func claimsOf(s *session.Session) []claim {
 	all := map[string]json.RawMessage{}
@@ -128,6 +131,9 @@ func claimsOf(s *session.Session) []claim {
 	s.Claims(&all) // the ID token's claims, verified by signature, win
 	var list []claim
 	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if protocolClaims[name] {
+			continue
+		}
 		var text string
 		if json.Unmarshal(all[name], &text) != nil {
 			text = string(all[name])

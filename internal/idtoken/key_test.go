@@ -83,6 +83,7 @@ func TestWeakKeys(t *testing.T) {
 		"RSA 2048":                 {rsaJWK(odd(2048), f4), true},
 		"RSA 8192":                 {rsaJWK(odd(8192), f4), true},
 		"RSA 8193":                 {rsaJWK(odd(8193), f4), false},
+		"RSA 16384":                {rsaJWK(odd(16384), f4), false}, // ATK-Q07: what costs too much to verify with is no key
 		"RSA 65536":                {rsaJWK(odd(65536), f4), false},
 		"n even":                   {rsaJWK(new(big.Int).Lsh(big.NewInt(1), 2047), f4), false},
 		"n zero":                   {rsaJWK(new(big.Int), f4), false},

@@ -20,14 +20,16 @@ import (
 
 // application is a small web application with a login, on a clock of its own.
 type application struct {
-	url    string
-	issuer string
-	server *httptest.Server
+	url       string
+	issuer    string
+	server    *httptest.Server
+	transport http.RoundTripper // of the back channel; nil: the client's own
 
-	mu      sync.Mutex
-	ahead   time.Duration // of the real time
-	events  []string
-	current tokens
+	mu       sync.Mutex
+	ahead    time.Duration  // of the real time
+	events   []client.Event // of the session manager and the middleware
+	protocol []client.Event // of the client, which tells of a refresh as well
+	current  tokens
 }
 
 // tokens are what the application holds for the user of the last request.
@@ -58,12 +60,14 @@ func (a *application) serve(t *testing.T, issuer string, reg registration, mode 
 		Scopes:                []string{"openid", "profile", "email", "offline_access"},
 		UserInfo:              true,
 		ResponseMode:          mode,
+		Transport:             a.transport,
+		OnEvent:               a.recordIn(&a.protocol),
 		Now:                   a.now,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := session.New(session.Config{Keys: [][]byte{session.GenerateKey()}, OnEvent: a.record, Now: a.now})
+	s, err := session.New(session.Config{Keys: [][]byte{session.GenerateKey()}, OnEvent: a.recordIn(&a.events), Now: a.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,17 +120,25 @@ func (a *application) wind(t time.Time) {
 	a.ahead = time.Until(t)
 }
 
-func (a *application) record(_ context.Context, e client.Event) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.events = append(a.events, e.Kind)
+func (a *application) recordIn(list *[]client.Event) func(context.Context, client.Event) {
+	return func(_ context.Context, e client.Event) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		*list = append(*list, e)
+	}
 }
 
 // told are the events so far, of the kinds that are of interest.
 func (a *application) told(kinds []string) []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(a.events), func(kind string) bool { return !slices.Contains(kinds, kind) })
+	var told []string
+	for _, e := range a.events {
+		if slices.Contains(kinds, e.Kind) {
+			told = append(told, e.Kind)
+		}
+	}
+	return told
 }
 
 type sessionInfo struct {

@@ -34,13 +34,19 @@ func newBrowser(t *testing.T, flags ...chromedp.ExecAllocatorOption) *browser {
 	if err != nil {
 		missing(t, "there is no chromium on the PATH")
 	}
+	scratch, err := os.MkdirTemp("", "chromium") // t.TempDir is too long a path for the sockets in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(scratch) })
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.ExecPath(path),
 		chromedp.NoSandbox, // as root there is no other way
 		chromedp.DisableGPU,
 		chromedp.Flag("disable-quic", true),
 		chromedp.Flag("disable-component-update", true),
-		chromedp.UserDataDir(t.TempDir()),
+		chromedp.Env("TMPDIR="+scratch),
+		chromedp.UserDataDir(filepath.Join(scratch, "profile")),
 		chromedp.WindowSize(1200, 900),
 	)
 	ctx, cancelTimeout := context.WithTimeout(t.Context(), 3*time.Minute)

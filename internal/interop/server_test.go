@@ -116,7 +116,7 @@ func startProcess(t *testing.T, folder, ready string, env []string, command ...s
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		select {
 		case <-exited:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			_ = cmd.Process.Kill()
 			t.Errorf("%s did not stop on SIGTERM", command[0])
 		}
@@ -130,8 +130,8 @@ func startProcess(t *testing.T, folder, ready string, env []string, command ...s
 	case err := <-exited:
 		exited <- err
 		t.Fatalf("%s stopped before it was ready: %v", command[0], err)
-	case <-time.After(30 * time.Second):
-		t.Fatalf("%s was not ready after 30 s", command[0])
+	case <-time.After(2 * time.Minute):
+		t.Fatalf("%s was not ready after two minutes", command[0])
 	}
 	return ""
 }

@@ -22,6 +22,7 @@ import (
 )
 
 type options struct {
+	heap       int // MB
 	rounds     int
 	batch      time.Duration
 	loadRounds int
@@ -58,11 +59,11 @@ func run() (met bool, err error) {
 	only := flag.String("only", strings.Join(names, ","), "sections to run")
 	flag.IntVar(&o.rounds, "rounds", 30, "interleaved rounds")
 	flag.DurationVar(&o.batch, "batch", 50*time.Millisecond, "time for one case in one round")
-	heap := flag.Int("heap", 32, "MB of memory to hold meanwhile, as an application does; 0: the collector runs every few thousand requests")
+	flag.IntVar(&o.heap, "heap", 32, "MB of memory to hold meanwhile, as an application does; 0: the collector runs every few thousand requests")
 	flag.IntVar(&o.loadRounds, "load-rounds", 6, "rounds of the http section")
 	flag.DurationVar(&o.loadTime, "load-time", time.Second, "time for one server in one round, whole seconds")
 	flag.Parse()
-	if flag.NArg() > 0 || o.rounds < 1 || o.loadRounds < 1 || o.loadTime < time.Second || o.batch <= 0 || *heap < 0 {
+	if flag.NArg() > 0 || o.rounds < 1 || o.loadRounds < 1 || o.loadTime < time.Second || o.batch <= 0 || o.heap < 0 {
 		return false, errors.New("see -help")
 	}
 	chosen := strings.Split(*only, ",")
@@ -71,8 +72,8 @@ func run() (met bool, err error) {
 			return false, fmt.Errorf("no section is called %q; there are %s", name, strings.Join(names, ", "))
 		}
 	}
-	fmt.Printf("%s, %s, %s/%s, %d cores, %d rounds of %v, %d MB of heap\n", time.Now().Format(time.DateOnly), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds, o.batch, *heap)
-	ballast := make([]byte, *heap<<20)
+	fmt.Printf("%s, %s, %s/%s, %d cores, %d rounds of %v, %d MB of heap\n", time.Now().Format(time.DateOnly), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), o.rounds, o.batch, o.heap)
+	ballast := make([]byte, o.heap<<20)
 	defer runtime.KeepAlive(ballast)
 	var all []measure.Target
 	for _, s := range sections {

@@ -65,5 +65,8 @@ func write(o options) ([]measure.Target, error) {
 		return nil, err
 	}
 	fmt.Printf("\n## Write: the session sealed anew\n\n%s", measure.Table(all, sessions.Floor, "", nil))
-	return []measure.Target{ratio(all, "write, over the floor's encode", sessions.Sallyport, sessions.Floor, measure.CPU, 1.5)}, nil
+	return []measure.Target{
+		ratio(all, "write of a session that exists, over the floor's encode", sessions.SallyportSave, sessions.Floor, measure.CPU, 1.5),
+		ratio(all, "write of a new session, over the same", sessions.Sallyport, sessions.Floor, measure.CPU, 1.5),
+	}, nil
 }
