@@ -303,7 +303,7 @@ func (cfg *Config) check() error {
 		}
 	}
 	if cfg.Profile != nil {
-		if err := cfg.Profile.check(cfg); err != nil {
+		if err := cfg.Profile.check(); err != nil {
 			return err
 		}
 	}

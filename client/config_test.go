@@ -44,6 +44,7 @@ func TestConfigRefused(t *testing.T) {
 		{"endpoint host with user", hosts("u@api.example"), "endpoint_hosts"},
 		{"profile without TLS", func(c *client.Config) { c.Profile = &client.Profile{URL: "http://api.example/user"} }, "profile"},
 		{"profile that is relative", func(c *client.Config) { c.Profile = &client.Profile{URL: "/user"} }, "profile"},
+		{"ATK-U05 profile by e-mail address", func(c *client.Config) { c.Profile = &client.Profile{URL: "https://api.example/user", ID: "Email"} }, "profile"},
 		{"leeway too long", func(c *client.Config) { c.Leeway = 121 * time.Second }, "limit"},
 		{"leeway negative", func(c *client.Config) { c.Leeway = -1 }, "limit"},
 		{"timeout too long", func(c *client.Config) { c.Timeout = 31 * time.Second }, "limit"},
@@ -77,7 +78,7 @@ func TestConfigRefused(t *testing.T) {
 		"https://rp.example/cb?code=1", "https://rp.example/cb?state=1", "https://rp.example/cb?iss=1", "https://rp.example/cb?error=1", "https://rp.example/cb?st%61te=1",
 		"https://rp.example/a/../cb", "https://rp.example/./cb", "https://rp.example/cb/..", "/cb", "cb", "https:/cb", "https:rp.example/cb", "https:///cb", "https://rp.example",
 		"https://rp.example#", "https://RP.example/cb", "HTTPS://rp.example/cb", "https://rp.example:443/cb", "http://localhost:80/cb", "https://rp.example:/cb", "https://rp.example:0/cb",
-		"https://rp.example:65536/cb", "https://rp.example//cb", "https://rp.example/%63b", "https://rp.example/c b", `https://rp.example\cb`, "https://rp.example/cb\n", "https://rp.example/cb?a=1&a=2",
+		"https://rp.example:65536/cb", "https://rp.example//cb", "https://rp.example/cb?", "https://rp.example/%63b", "https://rp.example/c b", `https://rp.example\cb`, "https://rp.example/cb\n", "https://rp.example/cb?a=1&a=2",
 		"https://rp.example/cb?a=%zz", "https://rp.example/cb?a=1;b=2", "https://ärp.example/cb", "https://rp%C3%A4.example/cb", "http://127.0.0.1.evil.example/cb", "http://localhost.evil.example/cb", "http://10.0.0.1/cb",
 		"custom:/cb", "ftp://rp.example/cb", "javascript:alert(1)", "http://[::2]/cb", "http://0.0.0.0/cb",
 	} {

@@ -133,7 +133,7 @@ func TestSecret(t *testing.T) {
 		t.Errorf("%s, %v", text, err)
 	}
 	tokens := client.Tokens{Scopes: []string{"openid", "email"}, Expiry: time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))}
-	if got := tokens.String(); got != "tokens for openid email until 2026-01-02T02:04:05Z" {
+	if got := fmt.Sprintf("%#v", tokens); got != "tokens for openid email until 2026-01-02T02:04:05Z" {
 		t.Errorf("tokens print as %q", got)
 	}
 	if got := (client.IDToken{Issuer: issuer, Subject: "alice"}).String(); got != "ID token of "+issuer {

@@ -45,6 +45,7 @@ func (c *Client) Exchange(ctx context.Context, req *AuthorizationRequest, resp *
 	if len(req.resource) > 0 {
 		params["resource"] = req.resource // RFC 8707 §2.2
 	}
+	sent := c.now() // before, not after: a logout may arrive in between (ATK-O19)
 	tr, err := c.grant(ctx, m, backchannel.OneTimeGrant, params)
 	if err != nil {
 		return nil, exchangeError(err)
@@ -53,6 +54,7 @@ func (c *Client) Exchange(ctx context.Context, req *AuthorizationRequest, resp *
 	if err != nil {
 		return nil, err
 	}
+	t.ObtainedAt = sent
 	if c.openID(req.scopes) {
 		if tr.idToken == "" {
 			return nil, idTokenError(&idtoken.Error{Reason: "missing"}) // OpenID Connect Core §3.1.3.3

@@ -171,7 +171,7 @@ func TestMetadataAccepted(t *testing.T) {
 	for _, tc := range []struct{ issuer, endpoint string }{
 		{"https://tenant.github.io", "https://evil.github.io/token"},
 		{"https://as.co.uk", "https://evil.co.uk/token"},
-		{"https://192.0.2.1", "https://192.0.2.2/token"},
+		{"https://192.0.2.1", "https://198.51.2.1/token"},
 		{"https://keycloak", "https://evil.keycloak/token"},
 	} {
 		scenario(t, "ATK-D06 "+tc.endpoint, func(b *bench) {

@@ -51,7 +51,7 @@ func (c *Client) refresh(ctx context.Context, previous *Tokens) (*Tokens, error)
 	if err != nil {
 		return nil, refreshError(err)
 	}
-	t.IDToken, t.UserInfo, t.Subject = previous.IDToken, previous.UserInfo, previous.Subject
+	t.IDToken, t.UserInfo, t.Subject, t.ObtainedAt = previous.IDToken, previous.UserInfo, previous.Subject, previous.ObtainedAt
 	if t.RefreshToken == "" {
 		t.RefreshToken = previous.RefreshToken
 		if !tr.expiresSaid {

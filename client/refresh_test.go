@@ -189,6 +189,12 @@ func TestRefreshRefused(t *testing.T) {
 			}
 		})
 	}
+	scenario(t, "a required scope is gone", func(b *bench) {
+		tokens := b.mustLogin(client.AuthorizationOptions{})
+		b.as.Misbehave(refreshing(member("", "scope", "openid")))
+		next, err := b.c.Refresh(ctx, tokens)
+		b.refused(next, err, failure{code: client.ErrScope, reason: "missing", requests: twice})
+	}, func(s *setup) { s.client.RequiredScopes = []string{"profile"} })
 	scenario(t, "ATK-F05 really revoked", func(b *bench) {
 		tokens := b.mustLogin(client.AuthorizationOptions{})
 		if err := b.c.Revoke(ctx, tokens); err != nil {

@@ -113,7 +113,8 @@ func TestAuthorizationResponse(t *testing.T) {
 		{name: "ATK-L35 semicolons", r: get(t, "code=C1;state=SV"), code: client.ErrMalformedResponse, reason: "encoding"},
 		{name: "ATK-L35 header split", r: get(t, "code=C1%0d%0aX:1&state=SV"), code: client.ErrMalformedResponse, reason: "character"},
 		{name: "ATK-L35 DEL", r: get(t, "code=C1%7f&state=SV"), code: client.ErrMalformedResponse, reason: "character"},
-		{name: "ATK-L35 U+2028 in the state", r: get(t, "code=C1&state=%e2%80%a8"), code: client.ErrMalformedResponse, reason: "character"},
+		{name: "ATK-L35 NUL in an error", r: get(t, "error=x%00&state=SV"), code: client.ErrMalformedResponse, reason: "character"},
+		{name: "state and iss of any character are only compared", r: get(t, "code=C1&state=%e2%80%a8&iss=%00")},
 		{name: "ATK-L35 in the form", r: form("code=%zz"), form: true, code: client.ErrMalformedResponse, reason: "encoding"},
 		{name: "ATK-L35 array name is another name", r: get(t, "code[]=C1&state=SV")},
 	} {

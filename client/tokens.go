@@ -30,6 +30,9 @@ type Tokens struct {
 	// Subject identifies the user at the issuer: the ID token's sub or the
 	// profile's id. Only (issuer, Subject) does; never an e-mail address (OpenID Connect Core §5.7).
 	Subject string
+	// ObtainedAt is when Exchange was about to send the token request; a refresh
+	// does not move it. A logout that the server tells of later ends what came of it.
+	ObtainedAt time.Time
 }
 
 // String says which scopes there are and until when.

@@ -108,6 +108,9 @@ func checkRedirectURI(field, s string) error {
 	if strings.Contains(u.Path, "//") || strings.Contains(u.Path, `\`) || strings.ContainsRune(u.EscapedPath(), '%') {
 		return bad("has a path that servers and browsers normalise differently: use plain segments")
 	}
+	if u.ForceQuery {
+		return bad("ends in a question mark, after which servers disagree how to go on: configure it without")
+	}
 	if u.RawQuery != "" {
 		params, err := parseParams(u.RawQuery)
 		if err != nil {

@@ -118,10 +118,13 @@ type Profile struct {
 	ID  string // the member that identifies the user; "id" by default. Never an e-mail address
 }
 
-func (p *Profile) check(cfg *Config) error {
+func (p *Profile) check() error {
 	u, ok := parseURI(p.URL)
 	if !ok || !secure(u) {
 		return configError("profile", "Profile.URL is not an absolute https URL")
+	}
+	if strings.EqualFold(p.ID, "email") { // OpenID Connect Core §5.7, ATK-U05
+		return configError("profile", "Profile.ID is an e-mail address, which changes hands: name the member with the identifier that the provider never gives to another user")
 	}
 	return nil
 }

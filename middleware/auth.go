@@ -31,17 +31,18 @@ type Config struct {
 
 // Auth serves the login routes and guards handlers. Make one with [New]; it is safe for concurrent use.
 type Auth struct {
-	cfg      Config
-	sessions *session.Manager
-	clients  []*client.Client
-	origin   *url.URL // scheme and host of every redirect URI
-	loopback bool     // the origin is a development machine's own
-	base     string   // the origin as text, without a slash
-	routes   map[string]route
-	variants map[string]bool // the paths of routes as a lenient router would read them
-	csrf     *http.CrossOriginProtection
-	trusted  map[string]bool
-	api      map[string]bool // origins of Config.Resources
+	cfg           Config
+	sessions      *session.Manager
+	clients       []*client.Client
+	origin        *url.URL // scheme and host of every redirect URI
+	loopback      bool     // the origin is a development machine's own
+	base          string   // the origin as text, without a slash
+	routes        map[string]route
+	variants      map[string]bool // the paths of routes as a lenient router would read them
+	csrf          *http.CrossOriginProtection
+	trusted       map[string]bool
+	loginRequired rendered        // the 401 of require: anybody can ask for it as often as they like
+	api           map[string]bool // origins of Config.Resources
 }
 
 // New is Config{}.New.
@@ -68,6 +69,7 @@ func (cfg Config) New(s *session.Manager, clients ...*client.Client) (*Auth, err
 	if err := a.addRoutes(); err != nil {
 		return nil, err
 	}
+	a.loginRequired = problem{Status: http.StatusUnauthorized, Code: string(errLoginRequired), Detail: "Log in to use this.", LoginURL: cfg.BasePath + "/login"}.render()
 	var err error
 	if a.sessions, err = s.ForOrigin(a.base); err != nil {
 		return nil, err

@@ -18,19 +18,33 @@ type problem struct {
 	retryAfter  int
 }
 
-func (p problem) write(w http.ResponseWriter, r *http.Request) {
-	secure(w)
+func (p problem) write(w http.ResponseWriter, r *http.Request) { p.render().write(w, r) }
+
+// rendered is a problem as it is sent.
+type rendered struct {
+	status     int
+	retryAfter int
+	body       []byte
+	length     string
+}
+
+func (p problem) render() rendered {
 	p.Title = http.StatusText(p.Status)
 	body, _ := json.Marshal(p) // strings and a number: cannot fail
+	return rendered{p.Status, p.retryAfter, body, strconv.Itoa(len(body))}
+}
+
+func (p rendered) write(w http.ResponseWriter, r *http.Request) {
+	secure(w)
 	h := w.Header()
 	if p.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(p.retryAfter))
 	}
 	h.Set("Content-Type", "application/problem+json")
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(p.Status)
+	h.Set("Content-Length", p.length)
+	w.WriteHeader(p.status)
 	if r.Method != http.MethodHead {
-		_, _ = w.Write(body)
+		_, _ = w.Write(p.body)
 	}
 }
 

@@ -31,13 +31,13 @@ func (a *Auth) require(next http.Handler, token bool) http.Handler {
 		if outer != nil && outer.auth != nil && outer.auth != a {
 			outer = nil // another Auth's session says nothing here
 		}
-		navigates := outer != nil && outer.navigates
+		redirects, asked := !token, r
+		if outer != nil {
+			redirects, asked = outer.redirects, outer.request
+		}
 		if outer == nil {
-			if !token {
-				if a.sendHome(w, r) {
-					return
-				}
-				navigates = isNavigation(r) && !isSpeculative(r)
+			if !token && a.sendHome(w, r) {
+				return
 			}
 			if err := a.crossOrigin(r); err != nil {
 				a.deny(w, r, errCrossOrigin, false)
@@ -46,7 +46,7 @@ func (a *Auth) require(next http.Handler, token bool) http.Handler {
 		}
 		c, s, err := a.admit(w, r, outer, token)
 		if err != nil {
-			a.deny(w, r, err, navigates)
+			a.deny(w, r, err, redirects && isNavigation(asked) && !isSpeculative(asked))
 			return
 		}
 		if len(w.Header()["Set-Cookie"]) > 0 {
@@ -57,7 +57,7 @@ func (a *Auth) require(next http.Handler, token bool) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		sc := &sessionContext{Context: r.Context(), auth: a, client: c, request: r, navigates: navigates}
+		sc := &sessionContext{Context: r.Context(), auth: a, client: c, request: r, redirects: redirects}
 		sc.session.Store(s)
 		next.ServeHTTP(w, r.WithContext(sc))
 	})
@@ -138,7 +138,7 @@ func (a *Auth) deny(w http.ResponseWriter, r *http.Request, err error, navigates
 		redirect(w, a.base+a.loginFor(r))
 	default:
 		a.noteCookie(r, err)
-		problem{Status: http.StatusUnauthorized, Code: string(errLoginRequired), Detail: "Log in to use this.", LoginURL: a.cfg.BasePath + "/login"}.write(w, r)
+		a.loginRequired.write(w, r)
 	}
 }
 
@@ -183,7 +183,7 @@ type sessionContext struct {
 	auth      *Auth                           // nil: from WithSession
 	client    *client.Client
 	request   *http.Request
-	navigates bool
+	redirects bool // it was RequireLogin: a navigation is sent into a login
 }
 
 type sessionKey struct{}

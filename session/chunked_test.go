@@ -189,14 +189,14 @@ func TestGenerationsGrow(t *testing.T) {
 	}
 	// Above what is seen in the request, but not above what was planted there.
 	found := findSession(&browser{t: t, names: []string{cookieName + ".zzzzzzzz.0"}, jar: map[string]string{}})
-	if g := b.nextGeneration(5, &found); g > uint64(b.clock.now().UnixMilli()) {
+	if g := b.nextGeneration(5, &found, b.clock.now()); g > uint64(b.clock.now().UnixMilli()) {
 		t.Fatalf("a planted generation led to %d", g)
 	}
 	// Another process's clock may be a little ahead, though.
 	ahead := b.clock.now().Add(time.Minute).UnixMilli()
 	name := cookieName + "." + strconv.FormatInt(ahead, 36) + ".0"
 	found = findSession(&browser{t: t, names: []string{name}, jar: map[string]string{}})
-	if g := b.nextGeneration(5, &found); g != uint64(ahead)+1 {
+	if g := b.nextGeneration(5, &found, b.clock.now()); g != uint64(ahead)+1 {
 		t.Fatalf("%d after %d", g, ahead)
 	}
 }

@@ -16,7 +16,7 @@ const (
 	// do not keep. Reason: duplicate, size, chunk, auth, version, purpose or expired.
 	ErrCookie client.Code = "cookie"
 	// ErrSessionEnded: logged out, replaced by a newer login, or its grant is over. Reason
-	// "client": it belongs to another registration.
+	// "client": it belongs to another registration; "backchannel_logout": the server ended it.
 	ErrSessionEnded client.Code = "session_ended"
 	// ErrSessionExpired: past its idle or its absolute deadline. Reason: idle or absolute.
 	// Is ErrCookie with reason expired, too.
@@ -35,15 +35,22 @@ func configError(reason, hint string) *client.Error {
 
 // cookieError gives the errors of the rooms below their one name outside.
 func cookieError(err error) *client.Error {
+	switch e := err.(type) { // as they come; a forged cookie should cost no more than a good one
+	case *seal.Error:
+		if e.Reason == seal.Unsealed {
+			return client.NewError(client.ErrConfig, "codecs", e)
+		}
+		return fail(ErrCookie, string(e.Reason))
+	case cookies.Reason:
+		return fail(ErrCookie, string(e))
+	}
 	var sealed *seal.Error
 	var reason cookies.Reason
 	switch {
-	case errors.As(err, &sealed) && sealed.Reason == seal.Unsealed:
-		return client.NewError(client.ErrConfig, "codecs", sealed)
 	case errors.As(err, &sealed):
-		return fail(ErrCookie, string(sealed.Reason))
+		return cookieError(sealed)
 	case errors.As(err, &reason):
-		return fail(ErrCookie, string(reason))
+		return cookieError(reason)
 	case errors.Is(err, errRecord):
 		return fail(ErrCookie, string(seal.Version))
 	}

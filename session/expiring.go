@@ -73,6 +73,15 @@ func (e *expiring[K, V]) update(key K, now time.Time, change func(old V, deadlin
 	e.insert(key, value, deadline)
 }
 
+// room reports whether key is there or could be added.
+func (e *expiring[K, V]) room(key K, now time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.sweep(now)
+	_, ok := e.items[key]
+	return ok || len(e.items) < e.max
+}
+
 func (e *expiring[K, V]) insert(key K, value V, deadline time.Time) {
 	it := &expiringItem[K, V]{key: key, value: value, deadline: deadline}
 	e.items[key] = it

@@ -8,7 +8,8 @@ import (
 
 // The ledger is what this process remembers about sessions that live in cookies: a cookie is a claim that
 // may be old, the ledger knows what happened since. One entry per session: ended,
-// refreshed to newer tokens than its cookie may show, or a refresh that failed.
+// refreshed to newer tokens than its cookie may show, or a refresh that failed. And the logouts that
+// servers have told of, which name no session of ours.
 
 const (
 	ledgerShards = 64
@@ -21,7 +22,8 @@ const (
 )
 
 type ledger struct {
-	shards [ledgerShards]*expiring[sessionID, entry]
+	shards  [ledgerShards]*expiring[sessionID, entry]
+	logouts *logouts
 }
 
 // entry is replaced as a whole, never changed in place.
@@ -42,7 +44,7 @@ type failure struct {
 }
 
 func newLedger() *ledger {
-	l := &ledger{}
+	l := &ledger{logouts: newLogouts(maxLogouts)}
 	for i := range l.shards {
 		l.shards[i] = newExpiring[sessionID, entry](maxLedger / ledgerShards)
 	}

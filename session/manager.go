@@ -30,8 +30,8 @@ const maxCarried = 8
 
 // nextGeneration is above previous, above what the request carries, and in the order of time over all
 // processes: milliseconds of the write, or one more than was seen.
-func (m *Manager) nextGeneration(previous uint64, seen *cookies.Found) uint64 {
-	now := uint64(max(m.now().UnixMilli(), 1))
+func (m *Manager) nextGeneration(previous uint64, seen *cookies.Found, at time.Time) uint64 {
+	now := uint64(max(at.UnixMilli(), 1))
 	if g, ok := seen.Split(); ok && g > previous && g < now+uint64(futureGeneration.Milliseconds()) {
 		previous = g
 	}
@@ -42,7 +42,8 @@ func (m *Manager) now() time.Time { return m.shared.cfg.Now() }
 
 // Create begins a session for tokens that c has just obtained and writes its cookie, under a new id whatever r
 // carried; the session in r is ended. Failure: ErrCookie with reason "size" if the session is
-// longer than browsers keep; then nothing is written and the session in r lives on.
+// longer than browsers keep, ErrSessionEnded with reason "backchannel_logout" if the server has ended the
+// user's session since it was asked for these tokens; then nothing is written and the session in r lives on.
 func (m *Manager) Create(w http.ResponseWriter, r *http.Request, c *client.Client, t *client.Tokens) (*Session, error) {
 	return m.create(w, r, c.Issuer(), c.ClientID(), t)
 }
@@ -53,19 +54,25 @@ func (m *Manager) create(w http.ResponseWriter, r *http.Request, issuer, clientI
 	found := cookies.Find(r.Header["Cookie"], m.session.Name)
 	s := &Session{m: m, rec: record{
 		created: now.Unix(), seen: now.Unix(), absolute: now.Add(cfg.AbsoluteTimeout).Unix(), idle: int64(cfg.IdleTimeout / time.Second),
-		issuer: issuer, clientID: clientID, subject: t.Subject,
+		issuer: issuer, clientID: clientID, subject: t.Subject, obtained: now.UnixMilli(),
 		tokens: newTokens(t, now, 1),
 	}}
 	rand.Read(s.rec.id[:])
 	if t.IDToken != nil {
 		s.rec.sid = t.IDToken.SID
 	}
+	if !t.ObtainedAt.IsZero() {
+		s.rec.obtained = t.ObtainedAt.UnixMilli()
+	}
+	if _, ended := m.shared.ledger.logouts.find(&s.rec); ended { // ATK-O19
+		return nil, fail(ErrSessionEnded, endedByServer)
+	}
 	old := m.carried(r, &found)
 	previous := uint64(0)
 	for _, o := range old {
 		previous = max(previous, o.generation)
 	}
-	if err := m.put(w, &found, &s.rec, previous); err != nil {
+	if err := m.put(w, &found, &s.rec, previous, now); err != nil {
 		return nil, err
 	}
 	for _, o := range old { // ATK-K10, ATK-K19
@@ -112,15 +119,16 @@ func (m *Manager) carried(r *http.Request, found *cookies.Found) (old []*record)
 
 // put seals rec under a generation of its own and writes it. Nothing is written, and rec keeps its generation, if
 // that fails.
-func (m *Manager) put(w http.ResponseWriter, found *cookies.Found, rec *record, previous uint64) error {
+func (m *Manager) put(w http.ResponseWriter, found *cookies.Found, rec *record, previous uint64, now time.Time) error {
 	absolute := rec.absoluteDeadline(&m.shared.cfg)
 	before := rec.generation
-	rec.generation = m.nextGeneration(previous, found)
-	text, err := m.shared.sessions.Seal(m.sessionSeal, rec, absolute)
+	rec.generation = m.nextGeneration(previous, found, now)
+	// Max-Age ends with the idle deadline: a browser that stays away need not keep the cookie.
+	age := earlier(rec.idleDeadline(&m.shared.cfg), absolute).Sub(now) + time.Second
+	start, end := m.session.Frame(age)
+	line, err := m.shared.sessions.SealBetween(start, end, m.sessionSeal, rec, absolute)
 	if err == nil {
-		// Max-Age ends with the idle deadline: a browser that stays away need not keep the cookie.
-		age := earlier(rec.idleDeadline(&m.shared.cfg), absolute).Sub(m.now())
-		err = m.session.Set(w.Header(), *found, text, rec.generation, age+time.Second)
+		err = m.session.SetLine(w.Header(), *found, line, rec.generation, age)
 	}
 	if err != nil {
 		rec.generation = before
@@ -137,11 +145,11 @@ func (m *Manager) Load(r *http.Request) (*Session, error) {
 	if err := found.Err(); err != nil {
 		return nil, cookieError(err) // ATK-K01, ATK-K02
 	}
-	s, err := m.read(&found)
+	now, cfg := m.now(), &m.shared.cfg
+	s, err := m.read(&found, now)
 	if err != nil {
 		return nil, err
 	}
-	now, cfg := m.now(), &m.shared.cfg
 	absolute := s.rec.absoluteDeadline(cfg)
 	switch {
 	case !now.Before(absolute):
@@ -149,16 +157,18 @@ func (m *Manager) Load(r *http.Request) (*Session, error) {
 	case !now.Before(s.rec.idleDeadline(cfg)):
 		return nil, expiredError("idle")
 	}
-	if e, ok := m.shared.ledger.get(s.rec.id, now); ok {
-		if e.ended { // ATK-K15
-			return nil, fail(ErrSessionEnded, "")
+	e, ok := m.shared.ledger.get(s.rec.id, now)
+	if ok && e.ended { // ATK-K15
+		return nil, fail(ErrSessionEnded, "")
+	}
+	if err := m.checkLogout(r.Context(), &s.rec); err != nil {
+		return nil, err
+	}
+	if e.newest != nil {
+		if e.shown != (s.rec.tokenGeneration >= e.newest.tokenGeneration) {
+			m.shared.ledger.seen(s.rec.id, now, absolute, s.rec.tokenGeneration)
 		}
-		if e.newest != nil {
-			if e.shown != (s.rec.tokenGeneration >= e.newest.tokenGeneration) {
-				m.shared.ledger.seen(s.rec.id, now, absolute, s.rec.tokenGeneration)
-			}
-			s.adopt(e.newest)
-		}
+		s.adopt(e.newest)
 	}
 	return s, nil
 }
@@ -171,14 +181,14 @@ func (s *Session) adopt(t *tokens) {
 }
 
 // read opens the newest of what the request carries: a whole cookie, chunks, or both.
-func (m *Manager) read(found *cookies.Found) (*Session, error) {
+func (m *Manager) read(found *cookies.Found, now time.Time) (*Session, error) {
 	generation, split := found.Split()
 	if !found.Present && !split {
 		return nil, fail(ErrNoSession, "")
 	}
 	var whole *Session
 	if found.Present {
-		s, err := m.open(found.Value)
+		s, err := m.open(found.Value, now)
 		if !split {
 			return s, err
 		}
@@ -191,7 +201,7 @@ func (m *Manager) read(found *cookies.Found) (*Session, error) {
 	if err != nil {
 		return nil, cookieError(err)
 	}
-	s, err := m.open(text)
+	s, err := m.open(text, now)
 	if err != nil {
 		return nil, err
 	}
@@ -202,9 +212,9 @@ func (m *Manager) read(found *cookies.Found) (*Session, error) {
 	return s, nil
 }
 
-func (m *Manager) open(text string) (*Session, error) {
-	s := &Session{m: m}
-	o, err := m.shared.sessions.Open(m.sessionSeal, text, &s.rec)
+func (m *Manager) open(text string, now time.Time) (*Session, error) {
+	s := &Session{m: m, read: now.Unix()}
+	o, err := m.shared.sessions.OpenAt(now, m.sessionSeal, text, &s.rec)
 	if err != nil {
 		e := cookieError(err)
 		if e.Reason == string(seal.Expired) {
@@ -222,7 +232,7 @@ func (m *Manager) open(text string) (*Session, error) {
 // reason "size"; nothing is written then.
 func (m *Manager) Touch(w http.ResponseWriter, r *http.Request, s *Session) error {
 	idle := min(s.rec.idle, int64(m.shared.cfg.IdleTimeout/time.Second))
-	if !s.stale && m.now().Unix()-s.rec.seen < max(idle/10, 1) {
+	if !s.stale && s.read-s.rec.seen < max(idle/10, 1) {
 		return nil
 	}
 	_, err := m.save(w, r, s)
@@ -238,18 +248,20 @@ func (m *Manager) Save(w http.ResponseWriter, r *http.Request, s *Session) (*Ses
 func (m *Manager) save(w http.ResponseWriter, r *http.Request, s *Session) (*Session, error) {
 	now := m.now()
 	next := &Session{rec: s.rec, m: m}
-	if e, ok := m.shared.ledger.get(s.rec.id, now); ok {
-		if e.ended {
-			return nil, fail(ErrSessionEnded, "")
-		}
-		if e.newest != nil {
-			next.adopt(e.newest)
-		}
+	e, ok := m.shared.ledger.get(s.rec.id, now)
+	if ok && e.ended {
+		return nil, fail(ErrSessionEnded, "")
+	}
+	if err := m.checkLogout(r.Context(), &s.rec); err != nil {
+		return nil, err
+	}
+	if e.newest != nil {
+		next.adopt(e.newest)
 	}
 	next.stale = false
 	next.rec.seen = max(now.Unix(), s.rec.seen)
 	found := cookies.Find(r.Header["Cookie"], m.session.Name)
-	if err := m.put(w, &found, &next.rec, s.rec.generation); err != nil {
+	if err := m.put(w, &found, &next.rec, s.rec.generation, now); err != nil {
 		return nil, err
 	}
 	return next, nil

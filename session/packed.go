@@ -3,6 +3,7 @@ package session
 import (
 	"encoding/binary"
 	"strings"
+	"unsafe"
 
 	"github.com/sallyport/sallyport/internal/seal"
 )
@@ -65,7 +66,8 @@ func packJWT(s string) packedJWT {
 	if s == "" {
 		return ""
 	}
-	return packedJWT(appendPacked(nil, s))
+	b := appendPacked(make([]byte, 0, len(s)+2), s)
+	return packedJWT(unsafe.String(&b[0], len(b))) // nobody else has b
 }
 
 // payload returns the JSON of the middle part of three.

@@ -10,7 +10,7 @@ import (
 
 // recordVersion is the first byte of a record. A record of any other version is refused: a release that
 // does not know a field must not write the record back without it.
-const recordVersion = 1
+const recordVersion = 2
 
 var errRecord = errors.New("session: not a record of this version")
 
@@ -25,6 +25,9 @@ type record struct {
 	// again cannot move the absolute one.
 	created, seen, absolute int64
 	idle                    int64 // seconds
+	// obtained is when the tokens of the login were asked for, in milliseconds since 1970: a logout
+	// of the server that arrives later ends the session.
+	obtained int64
 
 	issuer, clientID, subject, sid string
 	attributes                     []attribute
@@ -53,7 +56,7 @@ func (r *record) AppendBinary(b []byte) ([]byte, error) {
 	b = append(b, r.id[:]...)
 	b = binary.AppendUvarint(b, uint64(r.textSize()))
 	for _, n := range [...]uint64{
-		r.generation, uint64(r.created), uint64(r.seen), uint64(r.absolute), uint64(r.idle),
+		r.generation, uint64(r.created), uint64(r.seen), uint64(r.absolute), uint64(r.idle), uint64(r.obtained),
 		r.tokenGeneration, uint64(r.accessIssued), uint64(r.accessExpiry),
 	} {
 		b = binary.AppendUvarint(b, n)
@@ -83,7 +86,7 @@ func (r *record) UnmarshalBinary(b []byte) error {
 	d.text = make([]byte, 0, size) // one buffer for all strings
 	*r = record{id: sessionID(b[1:])}
 	r.generation = d.uvarint()
-	for _, n := range [...]*int64{&r.created, &r.seen, &r.absolute, &r.idle} {
+	for _, n := range [...]*int64{&r.created, &r.seen, &r.absolute, &r.idle, &r.obtained} {
 		*n = d.int64()
 	}
 	r.tokenGeneration = d.uvarint()

@@ -56,15 +56,17 @@ func (m *Manager) fresh(w http.ResponseWriter, r *http.Request, srv server, s *S
 		return nil, fail(ErrSessionEnded, "client")
 	}
 	now, adopted := m.now(), false
-	if e, ok := m.shared.ledger.get(s.rec.id, now); ok {
-		if e.ended {
-			return nil, fail(ErrSessionEnded, "")
-		}
-		if e.newest != nil && e.newest.tokenGeneration > s.rec.tokenGeneration {
-			s = &Session{rec: s.rec, m: m}
-			s.adopt(e.newest)
-			adopted, refused = true, false
-		}
+	e, ok := m.shared.ledger.get(s.rec.id, now)
+	if ok && e.ended {
+		return nil, fail(ErrSessionEnded, "")
+	}
+	if err := m.checkLogout(r.Context(), &s.rec); err != nil {
+		return nil, err
+	}
+	if e.newest != nil && e.newest.tokenGeneration > s.rec.tokenGeneration {
+		s = &Session{rec: s.rec, m: m}
+		s.adopt(e.newest)
+		adopted, refused = true, false
 	}
 	if !refused && !s.rec.due(now) {
 		if adopted {
@@ -172,6 +174,11 @@ func (m *Manager) fly(ctx context.Context, srv server, rec *record, refused bool
 	now = m.now()
 	if err == nil { // from here on the new tokens are known, whatever becomes of the request
 		next := newTokens(t, now, rec.tokenGeneration+1)
+		latest := *rec
+		latest.tokens = next
+		if err := m.checkLogout(ctx, &latest); err != nil { // it arrived while the server was asked
+			return nil, err
+		}
 		if !m.shared.ledger.refreshed(id, now, absolute, &next) {
 			m.revoke(ctx, srv, t) // ATK-F04
 			return nil, fail(ErrSessionEnded, "")

@@ -24,6 +24,7 @@ const (
 type Session struct {
 	rec   record
 	m     *Manager // nil for Test
+	read  int64    // when, in seconds since 1970
 	stale bool     // the cookie should be written anew: older key, or newer tokens than it holds
 }
 
@@ -114,7 +115,7 @@ func (s *Session) Tokens() *client.Tokens {
 	r := &s.rec
 	t := &client.Tokens{
 		AccessToken: client.Secret(r.accessToken), RefreshToken: client.Secret(r.refreshToken), TokenType: r.tokenType,
-		Expiry: unixTime(r.accessExpiry), Scopes: strings.Fields(r.scopes), Subject: r.subject,
+		Expiry: unixTime(r.accessExpiry), Scopes: strings.Fields(r.scopes), Subject: r.subject, ObtainedAt: time.UnixMilli(r.obtained),
 	}
 	if r.userInfo != "" {
 		t.UserInfo = json.RawMessage(r.userInfo)

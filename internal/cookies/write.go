@@ -31,39 +31,56 @@ type Kind struct {
 // line is a whole Set-Cookie value. The attributes of an expiry equal those set, or the
 // browser may keep the cookie.
 func (k Kind) line(name, value string, maxAge int) string {
-	var b strings.Builder
-	b.Grow(len(name) + len(value) + 80)
-	b.WriteString(name)
-	b.WriteByte('=')
-	b.WriteString(value)
-	b.WriteString("; Path=/; Max-Age=")
-	b.WriteString(strconv.Itoa(maxAge))
-	b.WriteString("; HttpOnly")
+	return name + "=" + value + k.attributes(maxAge)
+}
+
+func (k Kind) attributes(maxAge int) string {
+	secure, site := "", "; SameSite=Lax"
 	if k.Secure {
-		b.WriteString("; Secure")
+		secure = "; Secure"
 	}
 	switch k.SameSite {
 	case http.SameSiteNoneMode:
-		b.WriteString("; SameSite=None")
+		site = "; SameSite=None"
 	case http.SameSiteStrictMode:
-		b.WriteString("; SameSite=Strict")
-	default:
-		b.WriteString("; SameSite=Lax")
+		site = "; SameSite=Strict"
 	}
-	return b.String()
+	return "; Path=/; Max-Age=" + strconv.Itoa(maxAge) + "; HttpOnly" + secure + site
 }
+
+// Frame is what stands before and after a value in the line of a cookie that is not split: a value that is
+// made between the two is set without being copied. See SetLine.
+func (k Kind) Frame(maxAge time.Duration) (before, after string) {
+	return k.Name + "=", k.attributes(seconds(maxAge))
+}
+
+func seconds(maxAge time.Duration) int { return max(int(min(maxAge, MaxAge)/time.Second), 0) }
 
 // Set writes the value, in one cookie if it fits, else in chunks of that generation, and expires what else the
 // request carried under this name. It returns Size, and has written nothing, if the value is too
 // long for chunks too. An earlier Set or Expire in the same response is replaced.
 func (k Kind) Set(h http.Header, seen Found, value string, generation uint64, maxAge time.Duration) error {
-	age := int(min(maxAge, MaxAge) / time.Second)
-	lines, err := k.split(value, generation, max(age, 0))
+	before, after := k.Frame(maxAge)
+	return k.SetLine(h, seen, before+value+after, generation, maxAge)
+}
+
+// SetLine is Set for a value in its Frame.
+func (k Kind) SetLine(h http.Header, seen Found, line string, generation uint64, maxAge time.Duration) error {
+	if len(line) <= MaxCookie {
+		k.retract(h)
+		k.expireSeen(h, seen, generation, true)
+		h["Set-Cookie"] = append(h["Set-Cookie"], line)
+		noStore(h)
+		return nil
+	}
+	value := line[len(k.Name)+1:]
+	value = value[:strings.IndexByte(value, ';')]
+	lines, err := k.split(value, generation, seconds(maxAge))
 	if err != nil {
 		return err
 	}
 	k.retract(h)
-	k.expireSeen(h, seen, generation, len(lines) == 1)
+	k.expireSeen(h, seen, generation, false)
 	for _, l := range lines {
 		h.Add("Set-Cookie", l)
 	}
@@ -73,7 +90,7 @@ func (k Kind) Set(h http.Header, seen Found, value string, generation uint64, ma
 
 // SetWhole is Set for a value that is never split. It returns Size if it does not fit.
 func (k Kind) SetWhole(h http.Header, value string, maxAge time.Duration) error {
-	l := k.line(k.Name, value, max(int(min(maxAge, MaxAge)/time.Second), 0))
+	l := k.line(k.Name, value, seconds(maxAge))
 	if len(l) > MaxCookie {
 		return Size
 	}
@@ -94,11 +111,8 @@ func (k Kind) Expire(h http.Header, seen Found) {
 	noStore(h)
 }
 
-// split returns the Set-Cookie lines of a value.
+// split returns the Set-Cookie lines of a value that needs several.
 func (k Kind) split(value string, generation uint64, maxAge int) ([]string, error) {
-	if l := k.line(k.Name, value, maxAge); len(l) <= MaxCookie {
-		return []string{l}, nil
-	}
 	if len(value) > MaxTotal {
 		return nil, Size
 	}

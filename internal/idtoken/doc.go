@@ -1,7 +1,8 @@
 // Package idtoken verifies ID tokens and other JWTs signed by an authorization server, and caches the keys they are signed with.
 //
 // [Verify] is for the ID token of a token response, [VerifySigned] for a signed UserInfo response, [Continues] for the ID token of a
-// refresh, [Unverified] for a token that was verified before and comes back out of our own sealed session.
+// refresh, [Unverified] for a token that was verified before and comes back out of our own sealed session. [ScreenLogout] and
+// [Logout.Authenticate] are for a logout token, which comes from anybody: their order is their own.
 //
 // # What is checked, and in which order
 //

@@ -24,6 +24,9 @@ const (
 	reasonAuthTime  = "auth_time"
 	reasonAtHash    = "at_hash"
 	reasonCHash     = "c_hash"
+	reasonEvents    = "events"
+	reasonJTI       = "jti"
+	reasonSID       = "sid"
 )
 
 // Error says why a token was refused.

@@ -93,7 +93,7 @@ func (m *message) readHeader(segment string, e *Expectation) error {
 	if _, ok := header.Get("crit"); ok {
 		return fail(reasonCrit, "the header has crit")
 	}
-	if err := checkType(header, e.Typ); err != nil {
+	if err := checkType(header, e); err != nil {
 		return err
 	}
 	// jku, jwk, x5u and x5c are never looked at (RFC 8725 §3.10): keys come from the issuer's own key set.
@@ -120,14 +120,15 @@ func (m *message) readHeader(segment string, e *Expectation) error {
 }
 
 // checkType keeps one kind of JWT from being taken for another: RFC 8725 §3.11.
-func checkType(header strictjson.Object, want string) error {
+func checkType(header strictjson.Object, e *Expectation) error {
 	typ, present, err := header.String("typ")
+	plain := e.Typ == "" || e.TypOptional
 	switch {
-	case err == nil && want == "" && !present:
+	case err == nil && plain && !present:
 		return nil
-	case err == nil && want == "" && strings.EqualFold(typ, "JWT"):
+	case err == nil && plain && strings.EqualFold(typ, "JWT"):
 		return nil
-	case err == nil && want != "" && strings.EqualFold(typ, want):
+	case err == nil && e.Typ != "" && strings.EqualFold(typ, e.Typ):
 		return nil
 	}
 	return fail(reasonTyp, "the token is of another type")

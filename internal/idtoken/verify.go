@@ -42,6 +42,8 @@ type Expectation struct {
 
 	// Typ is the typ header that must be there, in any case; "" accepts none or "JWT".
 	Typ string
+	// TypOptional accepts none or "JWT" beside Typ, for kinds of token that once had no typ of their own.
+	TypOptional bool
 }
 
 func (e *Expectation) leeway() time.Duration { return min(max(e.Leeway, 0), maxLeeway) }

@@ -74,7 +74,7 @@ func (c *Codec) Encode(name string, value any) (string, error) {
 	default:
 		return "", fmt.Errorf("seal: a %T is neither bytes nor an encoding.BinaryAppender", value)
 	}
-	return c.seal(s, b, name)
+	return c.seal(s, b, name, "", "")
 }
 
 // Decode opens a value sealed for name and hands the content to dst. A destination must not keep
@@ -97,7 +97,7 @@ func (c *Codec) Decode(name, value string, dst any) error {
 }
 
 // seal finishes b, which begins with room for the header and may have outgrown the scratch.
-func (c *Codec) seal(s *scratch, b []byte, name string) (string, error) {
+func (c *Codec) seal(s *scratch, b []byte, name, before, after string) (string, error) {
 	if EncodedLen(len(b)+tagSize) > MaxText {
 		clear(b)
 		return "", &Error{Reason: Size}
@@ -117,7 +117,7 @@ func (c *Codec) seal(s *scratch, b []byte, name string) (string, error) {
 		b = append(b[:headerSize:headerSize], sealed...)
 	}
 	s.used = 0
-	s.text = AppendEncode(s.text[:0], b[:headerSize+len(sealed)])
+	s.text = append(AppendEncode(append(s.text[:0], before...), b[:headerSize+len(sealed)]), after...)
 	return string(s.text), nil
 }
 

@@ -265,7 +265,7 @@ func TestScratchIsWiped(t *testing.T) {
 	c := testCodec(t, Session, testKey(1))
 	s := borrow()
 	b := append(s.begin(), "CANARY"...)
-	text, err := c.seal(s, b, "n")
+	text, err := c.seal(s, b, "n", "", "")
 	if err != nil {
 		t.Fatal(err)
 	}

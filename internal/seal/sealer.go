@@ -53,6 +53,11 @@ func Name(p Purpose, cookie, origin string) string {
 // Seal seals v under name until expires. The error is an *Error with reason Size or Unsealed, or what
 // AppendBinary returned.
 func (s *Sealer) Seal(name string, v encoding.BinaryAppender, expires time.Time) (string, error) {
+	return s.SealBetween("", "", name, v, expires)
+}
+
+// SealBetween is Seal that puts the text between before and after, without copying it once more.
+func (s *Sealer) SealBetween(before, after, name string, v encoding.BinaryAppender, expires time.Time) (string, error) {
 	if s.aead != nil {
 		sc := borrow()
 		defer sc.giveBack()
@@ -60,7 +65,7 @@ func (s *Sealer) Seal(name string, v encoding.BinaryAppender, expires time.Time)
 		if err != nil {
 			return "", err
 		}
-		return s.aead.seal(sc, b, name)
+		return s.aead.seal(sc, b, name, before, after)
 	}
 	var first error
 	for _, c := range s.codecs {
@@ -75,7 +80,7 @@ func (s *Sealer) Seal(name string, v encoding.BinaryAppender, expires time.Time)
 			if len(text) > MaxText {
 				return "", &Error{Reason: Size}
 			}
-			return text, nil
+			return before + text + after, nil
 		}
 		if first == nil {
 			first = err
@@ -94,6 +99,11 @@ func (s *Sealer) appendTo(b []byte, v encoding.BinaryAppender, expires time.Time
 // The error is an *Error, or whatever v returned. Nothing reaches v unless it is authentic and
 // within its time.
 func (s *Sealer) Open(name, text string, v encoding.BinaryUnmarshaler) (Opened, error) {
+	return s.OpenAt(s.now(), name, text, v)
+}
+
+// OpenAt is Open for a caller that has looked at the clock.
+func (s *Sealer) OpenAt(now time.Time, name, text string, v encoding.BinaryUnmarshaler) (Opened, error) {
 	if len(text) > MaxText {
 		return Opened{}, &Error{Reason: Size}
 	}
@@ -104,7 +114,7 @@ func (s *Sealer) Open(name, text string, v encoding.BinaryUnmarshaler) (Opened, 
 		defer sc.giveBack()
 		plain, newest, err := s.aead.open(sc, name, text)
 		if err == nil {
-			return s.take(plain, !newest, v)
+			return s.take(now, plain, !newest, v)
 		}
 		first, rest = err, rest[1:]
 	}
@@ -112,7 +122,7 @@ func (s *Sealer) Open(name, text string, v encoding.BinaryUnmarshaler) (Opened, 
 		var plain []byte
 		err := c.Decode(name, text, &plain)
 		if err == nil {
-			o, err := s.take(plain, s.aead != nil || i > 0, v)
+			o, err := s.take(now, plain, s.aead != nil || i > 0, v)
 			clear(plain)
 			return o, err
 		}
@@ -120,20 +130,18 @@ func (s *Sealer) Open(name, text string, v encoding.BinaryUnmarshaler) (Opened, 
 			first = err
 		}
 	}
-	var refused *Error
-	if errors.As(first, &refused) {
-		return Opened{}, refused
+	if _, ours := first.(*Error); ours {
+		return Opened{}, first
 	}
 	return Opened{}, &Error{Reason: Auth, err: first}
 }
 
-func (s *Sealer) take(plain []byte, stale bool, v encoding.BinaryUnmarshaler) (Opened, error) {
+func (s *Sealer) take(now time.Time, plain []byte, stale bool, v encoding.BinaryUnmarshaler) (Opened, error) {
 	issued, plain, ok1 := cutTime(plain)
 	expires, plain, ok2 := cutTime(plain)
 	if !ok1 || !ok2 {
 		return Opened{}, &Error{Reason: Version}
 	}
-	now := s.now()
 	o := Opened{Issued: issued, Expires: expires, Stale: stale}
 	if !now.Before(expires) || issued.After(now.Add(futureLeeway)) {
 		return o, &Error{Reason: Expired}

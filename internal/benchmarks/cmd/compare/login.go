@@ -44,7 +44,5 @@ func login(o options) ([]measure.Target, error) {
 	return []measure.Target{
 		ratio(all, "login, CPU over x/oauth2 + go-oidc by hand", logins.Sallyport, logins.HandWired, measure.CPU, 1),
 		ratio(all, "login, allocations over the same", logins.Sallyport, logins.HandWired, measure.Allocs, 1),
-		ratio(all, "login with userinfo, CPU over the same with userinfo", logins.SallyportUserInfo, logins.HandWiredUserInfo, measure.CPU, 1),
-		ratio(all, "login with userinfo, allocations over the same", logins.SallyportUserInfo, logins.HandWiredUserInfo, measure.Allocs, 1),
 	}, nil
 }

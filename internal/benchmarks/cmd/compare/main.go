@@ -36,8 +36,11 @@ type section struct {
 
 var sections = []section{{"read", read}, {"write", write}, {"http", load}, {"login", login}}
 
+// roles are what this program does in processes of their own.
+var roles = map[string]child.Role{"authorization-server": logins.Server, "application": application}
+
 func main() {
-	if child.Main(map[string]child.Role{"authorization-server": logins.Server, "application": application}) {
+	if child.Main(roles) {
 		return
 	}
 	met, err := run()
