@@ -63,7 +63,9 @@ func (u *userTokens) token(refused *oauth2.Token) (t *oauth2.Token, err error) {
 		if s, err = u.fresh(s, refused); err != nil {
 			return nil, err
 		}
-		u.at.session.Store(s)
+		if u.at.session.Swap(s) != s {
+			u.at.unwritten.Store(true)
+		}
 	}
 	t = s.Token()
 	t.RefreshToken = ""

@@ -26,3 +26,26 @@ func (a *Auth) Refresh(w http.ResponseWriter, r *http.Request) (s *session.Sessi
 	sc.session.Store(s)
 	return s, nil
 }
+
+// Keep writes the session's cookie if [Auth.Client] or [Auth.TokenSource] has refreshed the tokens while the handler ran,
+// so that the browser has them with this answer and not only with the next one. Call it before anything is written to w;
+// a handler that cannot need not: the tokens wait in this process for the browser's next request.
+//
+// It fails with session.ErrNoSession outside of RequireLogin and RequireToken, and as session.Manager.Save does.
+func (a *Auth) Keep(w http.ResponseWriter, r *http.Request) (err error) {
+	sc, ok := r.Context().Value(sessionKey{}).(*sessionContext)
+	if !ok || sc.auth != nil && sc.auth != a {
+		return session.ErrNoSession
+	}
+	if !sc.unwritten.Swap(false) {
+		return nil
+	}
+	defer contain(&err)
+	s, err := a.sessions.Save(w, r, sc.session.Load())
+	if err != nil {
+		sc.unwritten.Store(true)
+		return err
+	}
+	sc.session.Store(s)
+	return nil
+}

@@ -79,3 +79,27 @@ func TestRefreshWithoutSession(t *testing.T) {
 		t.Errorf("written: %v", rec.Header())
 	}
 }
+
+func TestKeepWithoutSession(t *testing.T) {
+	a := testAuth(t, Config{})
+	rec := httptest.NewRecorder()
+	if err := a.Keep(rec, with("GET", "/")); !errors.Is(err, session.ErrNoSession) {
+		t.Errorf("got %v", err)
+	}
+	if err := a.Keep(rec, WithSession(with("GET", "/"), testSession(t))); err != nil || len(rec.Header()) != 0 {
+		t.Errorf("under test: %v, %v", err, rec.Header())
+	}
+}
+
+// A session that ends while its handler runs is not written again (R3).
+func TestKeepAfterLogout(t *testing.T) {
+	b := newBench(t, options{})
+	acting(t, b, func(w http.ResponseWriter, r *http.Request) {
+		sc := r.Context().Value(sessionKey{}).(*sessionContext)
+		sc.unwritten.Store(true)
+		b.auth.sessions.End(httptest.NewRecorder(), r, sc.session.Load())
+		if err := b.auth.Keep(w, r); !errors.Is(err, session.ErrSessionEnded) || len(w.Header()["Set-Cookie"]) != 0 {
+			t.Errorf("got %v, %v", err, w.Header())
+		}
+	})
+}

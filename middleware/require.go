@@ -183,7 +183,8 @@ type sessionContext struct {
 	auth      *Auth                           // nil: from WithSession
 	client    *client.Client
 	request   *http.Request
-	redirects bool // it was RequireLogin: a navigation is sent into a login
+	unwritten atomic.Bool // session is newer than what the browser has been sent
+	redirects bool        // it was RequireLogin: a navigation is sent into a login
 }
 
 type sessionKey struct{}

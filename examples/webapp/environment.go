@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"strings"
 
@@ -45,6 +46,9 @@ func readEnvironment(getenv func(string) string, log *slog.Logger) (*environment
 		return nil, errors.New("SESSION_STORE: this version keeps sessions in the cookie only")
 	}
 	env := &environment{resource: getenv("RESOURCE_URL"), close: func() {}}
+	if u, err := url.Parse(env.resource); env.resource != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Query().Has("access_token")) {
+		return nil, errors.New("RESOURCE_URL: an absolute URL without a token in it is needed")
+	}
 	var err error
 	if env.keys, err = readKeys(getenv("SESSION_KEYS"), log); err != nil {
 		return nil, err

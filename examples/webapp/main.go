@@ -9,12 +9,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/sallyport/sallyport/client"
 	"github.com/sallyport/sallyport/middleware"
@@ -63,16 +61,6 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 64 << 10}
-	go func() {
-		<-ctx.Done()
-		drain, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		server.Shutdown(drain)
-	}()
-	fmt.Printf("listening on http://%s\nopen %s\n", env.listener.Addr().(*net.TCPAddr), env.home)
-	if err := server.Serve(env.listener); err != http.ErrServerClosed {
-		return err
-	}
-	return nil
+	fmt.Printf("listening on http://%s\nopen %s\n", env.listener.Addr(), env.home)
+	return serve(ctx, env.listener, handler)
 }

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -14,10 +16,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sallyport/sallyport/client"
 	"github.com/sallyport/sallyport/client/authtest"
+	"github.com/sallyport/sallyport/middleware"
 	"github.com/sallyport/sallyport/session"
 )
 
@@ -49,6 +53,7 @@ func TestReadEnvironment(t *testing.T) {
 		{"dpop", []string{"OAUTH_DPOP", "1"}, "OAUTH_DPOP"},
 		{"method", []string{"OAUTH_CLIENT_AUTH", "private_key_jwt"}, "OAUTH_CLIENT_AUTH"},
 		{"no CA file", []string{"OAUTH_CA", filepath.Join(t.TempDir(), "none.pem")}, "OAUTH_CA"},
+		{"resource", []string{"RESOURCE_URL", "nope"}, "RESOURCE_URL"},
 		{"address", []string{"LISTEN", "nowhere"}, "listen"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -223,6 +228,8 @@ func TestRefuse(t *testing.T) {
 	}{
 		{"login", client.NewError(client.ErrGrantRevoked, "", nil), 401},
 		{"server away", transient, 503},
+		{"redirect", client.NewError(client.ErrRedirectRefused, "", nil), 502},
+		{"refused", client.NewError(middleware.ErrResourceRefused, "scheme", nil), 502},
 		{"resource", errors.New("dial"), 502},
 	} {
 		w := httptest.NewRecorder()
@@ -233,5 +240,51 @@ func TestRefuse(t *testing.T) {
 		if bytes.Contains(w.Body.Bytes(), []byte("dial")) {
 			t.Errorf("%s: the cause is on the page", c.name)
 		}
+	}
+}
+
+// SIGTERM lets what has begun come to its end.
+func TestServeDrains(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	begun, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- serve(ctx, l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			close(begun)
+			<-ctx.Done()
+			io.WriteString(w, "whole")
+		}))
+	}()
+	go func() { <-begun; stop() }()
+	if status, body, _ := get(t, &http.Client{}, "http://"+l.Addr().String()); status != 200 || body != "whole" {
+		t.Errorf("got %d %q", status, body)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// A token that the API refuses is renewed within the request, and the browser gets the new session with the answer.
+func TestRenewedSessionLeavesWithTheAnswer(t *testing.T) {
+	var refused atomic.Bool
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if refused.CompareAndSwap(false, true) {
+			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	defer api.Close()
+	as, c, origin := app(t, authtest.Config{}, api.URL)
+	get(t, c, origin+"/me", "Accept", "text/html")
+	before := as.Requests(authtest.Token)
+	status, _, h := get(t, c, origin+"/api/resource")
+	if status != 200 || as.Requests(authtest.Token)-before != 1 || h.Get("Set-Cookie") == "" || h.Get("Cache-Control") != "no-store" {
+		t.Errorf("%d, %d token requests, %v", status, as.Requests(authtest.Token)-before, h)
+	}
+	if _, _, h = get(t, c, origin+"/api/resource"); h.Get("Set-Cookie") != "" {
+		t.Error("written again without need")
 	}
 }

@@ -81,15 +81,24 @@ func (p *pages) refresh(w http.ResponseWriter, r *http.Request) {
 	http.Redirect(w, r, "/me", http.StatusSeeOther)
 }
 
-// refuse answers 401 if a login would help, 503 if waiting would, and 502 for a resource that cannot be reached.
+var loginHelps = map[client.Code]bool{
+	client.ErrGrantRevoked: true, client.ErrRefreshInDoubt: true,
+	session.ErrNoSession: true, session.ErrNoToken: true, session.ErrSessionEnded: true, session.ErrSessionExpired: true,
+}
+
+// refuse answers 401 if a login would help, 503 if waiting would, and 502 for a
+// resource that cannot be called.
 func refuse(w http.ResponseWriter, err error) {
 	status, code := http.StatusBadGateway, "resource"
 	var e *client.Error
 	if errors.As(err, &e) {
-		status, code = http.StatusUnauthorized, string(e.Code)
-		if e.Outcome != client.Rejected {
+		code = string(e.Code)
+		switch {
+		case e.Outcome != client.Rejected:
 			status = http.StatusServiceUnavailable
 			w.Header().Set("Retry-After", strconv.Itoa(max(int(e.RetryAfter.Seconds()), 1)))
+		case loginHelps[e.Code]:
+			status = http.StatusUnauthorized
 		}
 	}
 	w.Header().Set("Content-Type", "application/problem+json")
@@ -172,6 +181,11 @@ func (p *pages) callAPI(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer resp.Body.Close()
+	// If the call refreshed the token, the new session leaves with this answer.
+	if err := p.auth.Keep(w, r); err != nil {
+		refuse(w, err)
+		return
+	}
 	// The resource's cookies and challenges are between it and this backend.
 	if ct := resp.Header.Get("Content-Type"); ct != "" && !strings.HasPrefix(ct, "text/html") {
 		w.Header().Set("Content-Type", ct)
