@@ -15,6 +15,8 @@ const (
 	metadataSoftAge  = time.Hour      // older: refreshed in the background
 	metadataHardAge  = 24 * time.Hour // older: not used any more
 	metadataRetry    = time.Minute    // between background attempts
+	metadataPause    = time.Second    // after failures in a row, while there is nothing to serve
+	metadataAttempts = 3              // failures in a row before each pause
 	maxMetadataBytes = 512 << 10
 	maxJWKSBytes     = 512 << 10
 )
@@ -26,6 +28,8 @@ type metadataCache struct {
 	fetched time.Time
 	tried   time.Time
 	flight  *metadataFlight
+	failed  int   // attempts in a row
+	failure error // of the last one
 }
 
 type metadataFlight struct {
@@ -61,6 +65,11 @@ func (c *Client) discover(ctx context.Context) (*Metadata, error) {
 		}
 		mc.mu.Unlock()
 		return m, nil
+	}
+	// A crowd at the login of a server that is away does not become a crowd at the server (ATK-Q01).
+	if since := now.Sub(mc.tried); mc.flight == nil && mc.failed >= metadataAttempts && since >= 0 && since < metadataPause {
+		defer mc.mu.Unlock()
+		return nil, mc.failure
 	}
 	if mc.flight == nil {
 		c.startFetch(ctx)
@@ -98,13 +107,15 @@ func (c *Client) keepMetadata(m *Metadata, err error) (Event, *Metadata, error) 
 	mc := &c.metadata
 	now := c.now()
 	held := mc.current != nil && now.Sub(mc.fetched) < metadataHardAge
-	if err != nil {
+	if mc.failure = err; err != nil {
+		mc.failed++
 		event := Event{Kind: EventMetadataFailed, Err: err}
 		if held {
 			return event, mc.current, nil
 		}
 		return event, nil, err
 	}
+	mc.failed = 0
 	event := Event{Kind: EventMetadataLoaded}
 	if mc.current != nil {
 		if what := weaker(mc.current, m); what != "" {

@@ -372,3 +372,29 @@ func TestEventHook(t *testing.T) {
 		}
 	}, func(s *setup) { s.client.OnEvent = func(context.Context, client.Event) { panic("canary") } })
 }
+
+// A crowd at the login of a broken server is not one at the server, and what is mended is found within a second.
+func TestDiscoveryPauses(t *testing.T) {
+	scenario(t, "ATK-Q01", func(b *bench) {
+		stop := b.as.Misbehave(answer(authtest.Metadata, authtest.HTML(404)))
+		for range 20 {
+			_, err := b.c.AuthorizationRequest(ctx, client.AuthorizationOptions{})
+			if !errors.Is(err, client.ErrDiscovery) {
+				b.Fatal(err)
+			}
+		}
+		if n := b.fetches(); n != 3 {
+			b.Errorf("%d requests in one moment, want 3", n)
+		}
+		time.Sleep(time.Second)
+		for range 20 {
+			b.c.Discover(ctx)
+		}
+		if n := b.fetches(); n != 4 {
+			b.Errorf("%d requests after a second, want 4", n)
+		}
+		stop()
+		time.Sleep(time.Second)
+		b.mustLogin(client.AuthorizationOptions{})
+	})
+}

@@ -103,6 +103,9 @@ func (c *Client) readEndpoints(doc strictjson.Object, m *Metadata) error {
 		if !c.endpointAllowed(v) {
 			return NewError(ErrEndpointRefused, name, nil).WithHint("it must be https, without fragment or user information, on the issuer's own domain or on a host of Config.EndpointHosts")
 		}
+		if namesOurs(v) {
+			return NewError(ErrEndpointRefused, name, nil).WithHint("its query has a parameter that this client sends, and a server that takes the first of two would take the other")
+		}
 		if to != nil {
 			*to = v
 		}
@@ -125,6 +128,22 @@ func (c *Client) readEndpoints(doc strictjson.Object, m *Metadata) error {
 		return badMetadata("jwks_uri")
 	}
 	return nil
+}
+
+// namesOurs reports whether the query of an endpoint, which is kept (OAuth 2.1
+// §3.1), would make a parameter of the protocol appear twice.
+func namesOurs(endpoint string) bool {
+	u, ok := parseURI(endpoint)
+	if !ok {
+		return true
+	}
+	params, err := parseParams(u.RawQuery)
+	for _, p := range params {
+		if protocolParams[strings.ToLower(p.name)] || p.name == "token" || p.name == "post_logout_redirect_uri" {
+			return true
+		}
+	}
+	return err != nil
 }
 
 // supported checks that the server can do what this client insists on.

@@ -71,6 +71,10 @@ func TestMetadataRefused(t *testing.T) {
 	} {
 		rows = append(rows, row{"ATK-D12 " + endpoint, meta("token_endpoint", endpoint), mend(client.ErrEndpointRefused, "token_endpoint")})
 	}
+	// ATK-D12: a query is kept, but not one that makes our own parameters appear twice.
+	for _, query := range []string{"redirect_uri=https://evil.example", "client_id=evil", "state=x&response_type=token", "Scope=all", "tenant=7&code_challenge=x", "%72edirect_uri=x", "x=%zz"} {
+		rows = append(rows, row{"ATK-D12 " + query, meta("authorization_endpoint", "https://as.example/authorize?"+query), mend(client.ErrEndpointRefused, "authorization_endpoint")})
+	}
 	// ATK-D04: by what the document says. What a name resolves to is the dialer's to judge.
 	for _, host := range []string{"127.0.0.1", "10.0.0.1", "169.254.169.254", "[::1]", "[::ffff:10.0.0.1]", "100.64.0.1", "0x7f.1", "localhost", "localhost.", "2130706433"} {
 		rows = append(rows, row{"ATK-D04 " + host, meta("token_endpoint", "https://"+host+"/token"), mend(client.ErrEndpointRefused, "token_endpoint")})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/sallyport/sallyport/internal/backchannel"
 	"github.com/sallyport/sallyport/internal/idtoken"
@@ -22,20 +23,10 @@ import (
 // request was written and no answer came, so the refresh token may be spent;
 // [ErrTokenEndpoint], [ErrTransport] and [ErrTimeout] (Outcome Transient: keep
 // the tokens, try later); [ErrTokenType], [ErrScope] and [ErrIDToken] when an
-// answer came that must not be used. An answer that is none of a token endpoint's,
-// or that cannot be judged because the keys are away, is ErrRefreshInDoubt too:
-// errors.Is finds [ErrTokenResponse], [ErrContentType], [ErrJWKS] in it.
+// answer came that must not be used; its tokens have been revoked, and the refresh
+// token of previous is spent. An answer that is none of a token endpoint's is
+// ErrRefreshInDoubt too: errors.Is finds [ErrTokenResponse] or [ErrContentType] in it.
 func (c *Client) Refresh(ctx context.Context, previous *Tokens) (*Tokens, error) {
-	t, err := c.refresh(ctx, previous)
-	if err != nil {
-		c.emit(ctx, Event{Kind: EventRefreshFailed, Err: err})
-		return nil, err
-	}
-	c.emit(ctx, Event{Kind: EventTokenRefreshed})
-	return t, nil
-}
-
-func (c *Client) refresh(ctx context.Context, previous *Tokens) (*Tokens, error) {
 	if previous == nil || previous.RefreshToken == "" {
 		return nil, NewError(ErrGrantRevoked, "no_refresh_token", nil)
 	}
@@ -49,7 +40,8 @@ func (c *Client) refresh(ctx context.Context, previous *Tokens) (*Tokens, error)
 	}
 	t, err := c.newTokens(tr, previous.Scopes)
 	if err != nil {
-		return nil, refreshError(err)
+		c.giveBack(ctx, tr)
+		return nil, err
 	}
 	t.IDToken, t.UserInfo, t.Subject, t.ObtainedAt = previous.IDToken, previous.UserInfo, previous.Subject, previous.ObtainedAt
 	if t.RefreshToken == "" {
@@ -60,13 +52,17 @@ func (c *Client) refresh(ctx context.Context, previous *Tokens) (*Tokens, error)
 	}
 	if tr.idToken != "" && previous.IDToken != nil {
 		if t.IDToken, err = c.verifyRefreshed(ctx, m, tr, previous.IDToken); err != nil {
-			if anothers(err) { // nobody else knows these tokens (ATK-F09)
-				_ = c.Revoke(ctx, t)
-			}
-			return nil, refreshError(err)
+			c.giveBack(ctx, tr)
+			return nil, err
 		}
 	}
 	return t, nil
+}
+
+// giveBack revokes the tokens of an answer that is not used: nobody else knows
+// them (ATK-F09). Whether it works changes nothing.
+func (c *Client) giveBack(ctx context.Context, tr *tokenResponse) {
+	_ = c.Revoke(ctx, &Tokens{AccessToken: tr.accessToken, RefreshToken: tr.refreshToken})
 }
 
 // verifyRefreshed holds an ID token from a refresh to the first one (OpenID Connect Core §12.2).
@@ -74,6 +70,9 @@ func (c *Client) verifyRefreshed(ctx context.Context, m *Metadata, tr *tokenResp
 	e := c.expectation(m)
 	e.AccessToken = string(tr.accessToken)
 	t, err := c.verify(ctx, tr.idToken, e)
+	if errors.Is(err, ErrJWKS) {
+		return c.continued(tr, first)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -85,11 +84,23 @@ func (c *Client) verifyRefreshed(ctx context.Context, m *Metadata, tr *tokenResp
 	return t, nil
 }
 
-// anothers reports whether the ID token of a refresh speaks of another user,
-// issuer or client than the login did, so that the grant cannot be trusted.
-func anothers(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Code == ErrIDToken && (e.Reason == "sub" || e.Reason == "iss" || e.Reason == "aud")
+// continued decides when the keys cannot be had: to drop the answer would throw
+// the rotated refresh token away and log the user out for an outage. The answer
+// came over TLS from the token endpoint itself, which OpenID Connect Core §3.1.3.7
+// lets stand in for the signature; its ID token must not contradict the first
+// one, and the first one is kept: nothing of the unverified one is used.
+func (c *Client) continued(tr *tokenResponse, first *IDToken) (*IDToken, error) {
+	t, err := idtoken.Unverified(string(tr.idToken))
+	if err != nil {
+		return nil, idTokenError(err)
+	}
+	if !slices.Contains(t.Audience, c.cfg.ClientID) {
+		return nil, idTokenError(&idtoken.Error{Reason: "aud"})
+	}
+	if err := idtoken.Continues(first.token(), t); err != nil {
+		return nil, idTokenError(err)
+	}
+	return first, nil
 }
 
 // refreshError says what a failed refresh means for the grant.
@@ -116,5 +127,5 @@ func refreshError(err error) error {
 // of it: the request was lost on its way, or what came back is not what a token
 // endpoint says (a captive portal's page, half an answer), or it could not be judged.
 func spent(e *Error) bool {
-	return e.Outcome == InDoubt || e.Code == ErrTokenResponse || e.Code == ErrJWKS || e.Code == ErrContentType && e.Status == http.StatusOK
+	return e.Outcome == InDoubt || e.Code == ErrTokenResponse || e.Code == ErrContentType && e.Status == http.StatusOK
 }

@@ -134,7 +134,6 @@ func (r *tokenResponse) readScope(doc strictjson.Object, q Quirks) error {
 	if !present || string(raw) == "null" {
 		return nil
 	}
-	r.scopeSaid = true
 	if q.ScopeArray && strings.HasPrefix(string(raw), "[") {
 		list, _, err := doc.Strings("scope")
 		if err != nil {
@@ -151,6 +150,7 @@ func (r *tokenResponse) readScope(doc strictjson.Object, q Quirks) error {
 	if q.ScopeComma {
 		r.scope = strings.ReplaceAll(r.scope, ",", " ")
 	}
+	r.scopeSaid = strings.Trim(r.scope, " ") != "" // without a value it counts as omitted (OAuth 2.1 §3.2)
 	for s := range strings.SplitSeq(r.scope, " ") {
 		if s != "" && !isScopeToken(s) {
 			return badToken("scope")

@@ -165,7 +165,18 @@ func (t *apiTransport) send(req *http.Request, body io.ReadCloser, token *oauth2
 func invalidToken(h http.Header) bool {
 	for _, challenge := range h["Www-Authenticate"] {
 		lower := strings.ToLower(challenge)
-		if strings.HasPrefix(lower, "bearer") && (strings.Contains(lower, `error="invalid_token"`) || strings.Contains(lower, "error=invalid_token")) {
+		if containsScheme(lower) && (strings.Contains(lower, `error="invalid_token"`) || strings.Contains(lower, "error=invalid_token")) {
+			return true
+		}
+	}
+	return false
+}
+
+// containsScheme reports whether a WWW-Authenticate value in lower case has a Bearer challenge, first or behind others (RFC 9110 §11.6.1).
+func containsScheme(challenges string) bool {
+	for part := range strings.SplitSeq(challenges, ",") {
+		scheme, _, _ := strings.Cut(strings.TrimLeft(part, " \t"), " ")
+		if scheme == "bearer" {
 			return true
 		}
 	}

@@ -41,8 +41,9 @@ type Auth struct {
 	variants      map[string]bool // the paths of routes as a lenient router would read them
 	csrf          *http.CrossOriginProtection
 	trusted       map[string]bool
-	loginRequired rendered        // the 401 of require: anybody can ask for it as often as they like
-	api           map[string]bool // origins of Config.Resources
+	loginRequired rendered                         // the 401 of require: anybody can ask for it as often as they like
+	api           map[string]bool                  // origins of Config.Resources
+	logouts       map[*client.Client]chan struct{} // room for the logout tokens that are being verified
 }
 
 // New is Config{}.New.
@@ -65,6 +66,10 @@ func (cfg Config) New(s *session.Manager, clients ...*client.Client) (*Auth, err
 	a := &Auth{cfg: cfg, clients: clients, csrf: http.NewCrossOriginProtection(), trusted: map[string]bool{}}
 	if err := a.checkClients(); err != nil {
 		return nil, err
+	}
+	a.logouts = map[*client.Client]chan struct{}{}
+	for _, c := range clients {
+		a.logouts[c] = make(chan struct{}, maxLogoutsAtOnce)
 	}
 	if err := a.addRoutes(); err != nil {
 		return nil, err

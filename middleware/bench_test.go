@@ -78,8 +78,9 @@ func newBench(t *testing.T, o options) *bench {
 		if o.client != nil {
 			o.client(&cfg)
 		}
-		asCfg := authtest.Config{Issuer: cfg.Issuer, Now: b.now, Clients: []authtest.Client{{
-			ID: cfg.ClientID, Secret: secret, RedirectURIs: []string{cfg.RedirectURI}, PostLogoutRedirectURIs: []string{cfg.PostLogoutRedirectURI}}}}
+		asCfg := authtest.Config{Issuer: cfg.Issuer, Now: b.now, LogoutTransport: roundTripper(b.serverToServer), Clients: []authtest.Client{{
+			ID: cfg.ClientID, Secret: secret, RedirectURIs: []string{cfg.RedirectURI}, PostLogoutRedirectURIs: []string{cfg.PostLogoutRedirectURI},
+			BackchannelLogoutURI: rp + "/auth/backchannel-logout"}}}
 		if o.server != nil {
 			o.server(&asCfg)
 		}
@@ -119,6 +120,13 @@ func newBench(t *testing.T, o options) *bench {
 	b.handler = b.auth.Handler(mux)
 	t.Cleanup(b.scan)
 	return b
+}
+
+// serverToServer is the way of a logout token.
+func (b *bench) serverToServer(r *http.Request) (*http.Response, error) {
+	resp := answer(b.handler, r).Result()
+	resp.Request = r
+	return resp, nil
 }
 
 // who answers with the subject of the session in the context.

@@ -2,11 +2,13 @@ package middleware
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
 	"github.com/sallyport/sallyport/client"
 	"github.com/sallyport/sallyport/internal/returnto"
+	"github.com/sallyport/sallyport/session"
 )
 
 // exchangeTimeout bounds the back channel of one login: token endpoint, keys and userinfo, each of which has a deadline of its own.
@@ -57,7 +59,10 @@ func (a *Auth) complete(w http.ResponseWriter, r *http.Request, c *client.Client
 	// Step 18: a new session id, whatever this browser carried before.
 	s, err := a.sessions.Create(w, r, c, tokens)
 	if err != nil {
-		_ = c.Revoke(ctx, tokens) // no session could keep them; the client reports a failure
+		_ = c.Revoke(ctx, tokens)                    // no session could keep them; the client reports a failure
+		if errors.Is(err, session.ErrSessionEnded) { // ATK-O19: the provider ended it meanwhile
+			return "", err
+		}
 		return "", ownFault{err}
 	}
 	a.report(r, c, client.Event{Kind: client.EventLoginCompleted, Session: s.ID()})

@@ -17,6 +17,7 @@
 //	GET  /auth/login/NAME              starts a login at the client of that name
 //	POST /auth/logout                  ends the session here, revokes its tokens, and ends it at the provider
 //	GET  /auth/logout/callback         where the provider sends the browser after a logout
+//	POST /auth/backchannel-logout      for the provider: it ends sessions here (OpenID Connect Back-Channel Logout 1.0)
 //	GET  /auth/session                 JSON: who is logged in and until when; never a token
 //
 // and the path of each client's redirect URI. Each answers exactly its path and method.
@@ -28,6 +29,11 @@
 // # Requests from other origins
 //
 // RequireLogin, RequireToken and the logout refuse what a page of another origin sends with the user's cookies, by Fetch Metadata and Origin: a sibling subdomain counts as another origin, whatever SameSite says. Config.TrustedOrigins lists exceptions.
+//
+// # Logout by the provider
+//
+// Register BasePath + "/backchannel-logout" as backchannel_logout_uri. The provider's server sends the request, not a browser: no cookie, Origin or Host counts, only the signed token.
+// A session that it ends is over at its next request, in the process that got the logout.
 //
 // # Errors
 //

@@ -26,6 +26,8 @@ const (
 	EventRequestRefused   = "request.refused"   // a page of another origin made it, or we failed to serve it
 	EventCookieRefused    = "cookie.refused"    // it carried a session that cannot be used
 	EventLogoutIncomplete = "logout.incomplete" // the user is logged out here; the provider could not be told
+	EventLogoutReceived   = "logout.received"   // the provider ended sessions; each says so when it next comes by
+	EventLogoutRefused    = "logout.refused"    // somebody asked for that whom we do not believe, or it could not be judged
 )
 
 var errCrossOrigin = client.NewError(ErrCSRF, "origin", nil)
@@ -72,10 +74,8 @@ func (a *Auth) fail(w http.ResponseWriter, r *http.Request, c *client.Client, er
 // describe chooses status and words. Rejected is the request's fault (4xx), the rest ours or the server's (5xx).
 func describe(err error) page {
 	var own ownFault
-	if errors.As(err, &own) && !isUnavailable(err) {
-		err = client.NewError(errInternal, "", nil)
-	}
-	if isState(err) {
+	mine := errors.As(err, &own) && !isUnavailable(err)
+	if !mine && isState(err) {
 		return page{status: http.StatusBadRequest, code: publicState, title: "This login cannot be continued",
 			text: "It has expired, was already used, or was started in another browser. If you are already logged in, simply continue. Otherwise start again."}
 	}
@@ -86,6 +86,8 @@ func describe(err error) page {
 	p := page{code: string(e.Code), status: http.StatusBadRequest, title: "The login did not work",
 		text: "Nothing was changed. You can start again. If it fails again, tell the support the code and the reference below."}
 	switch {
+	case mine:
+		p.status = http.StatusInternalServerError
 	case e.Code == client.ErrCallbackMethod, e.Code == client.ErrResponseMode && e.Reason == "method":
 		p.status = http.StatusMethodNotAllowed
 	case e.Code == errMisdirected:
@@ -98,8 +100,8 @@ func describe(err error) page {
 		p.status = http.StatusInternalServerError
 	case e.Code == client.ErrAuthorization && denied[e.ServerCode]:
 		p.status, p.title, p.text = http.StatusForbidden, "You were not logged in", "The login was cancelled or not allowed at the provider. You can start again."
-	case e.Code == client.ErrIssuerMismatch, e.Code == client.ErrEndpointRefused:
-		p.status = http.StatusBadGateway
+	case e.Code == client.ErrIssuerMismatch, e.Code == client.ErrEndpointRefused, e.Code == client.ErrDiscovery && e.Outcome == client.Rejected:
+		p.status = http.StatusBadGateway // it answered, with what cannot be used
 	case e.Outcome == client.Transient:
 		p.status, p.retryAfter = http.StatusServiceUnavailable, max(seconds(e.RetryAfter), 5)
 		p.title, p.text = "The login service does not answer", "The provider cannot be reached at the moment. Wait a little and start again."

@@ -41,7 +41,7 @@ func TestOwnFaults(t *testing.T) {
 	if !errors.Is(writeFault(size), session.ErrCookie) || writeFault(nil) != nil {
 		t.Error("the cause is lost")
 	}
-	if p := describe(ownFault{size}); p.status != http.StatusInternalServerError || p.code != "internal" {
+	if p := describe(ownFault{size}); p.status != http.StatusInternalServerError || p.code != "cookie" {
 		t.Errorf("%+v", p)
 	}
 	full := client.NewError(session.ErrStore, "full", nil)
@@ -53,6 +53,11 @@ func TestOwnFaults(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 	if p := describe(client.NewError(client.ErrEndpointRefused, "", nil)); p.status != http.StatusBadGateway {
+		t.Errorf("%+v", p)
+	}
+	broken := client.NewError(client.ErrDiscovery, "json", nil)
+	broken.Outcome, broken.Action = client.Rejected, client.ActionFixConfiguration
+	if p := describe(broken); p.status != http.StatusBadGateway {
 		t.Errorf("%+v", p)
 	}
 	inDoubt := client.NewError(client.ErrTransport, "", nil)
@@ -69,7 +74,7 @@ func TestSessionTooLarge(t *testing.T) { // ATK-K05
 	br.login()
 	p := br.begin("/auth/login")
 	b.as[0].Misbehave(authtest.Fault{Endpoint: authtest.Token, JWT: func(j *authtest.JWT) { j.Claims["groups"] = strings.Repeat("g", 20<<10) }})
-	br.refuse(p.request(), outcome{status: http.StatusInternalServerError, code: session.ErrCookie, reason: "size", public: "internal", calls: 3, consumes: true}, p)
+	br.refuse(p.request(), outcome{status: http.StatusInternalServerError, code: session.ErrCookie, reason: "size", public: "cookie", calls: 3, consumes: true}, p)
 	if n := b.as[0].Requests(authtest.Revocation); n != 2 {
 		t.Errorf("%d revocations", n)
 	}

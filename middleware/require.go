@@ -134,12 +134,22 @@ func (a *Auth) deny(w http.ResponseWriter, r *http.Request, err error, navigates
 		errors.As(err, &e)
 		problem{Status: http.StatusServiceUnavailable, Code: string(errUnavailable), Detail: "The login service does not answer at the moment.", retryAfter: max(seconds(e.RetryAfter), 1)}.write(w, r)
 	case navigates:
-		a.noteCookie(r, err)
+		a.forget(w, r, err)
 		redirect(w, a.base+a.loginFor(r))
 	default:
-		a.noteCookie(r, err)
+		a.forget(w, r, err)
 		a.loginRequired.write(w, r)
 	}
+}
+
+// forget takes the cookie of a session that is over from the browser (ATK-F05): what this process knows about it would be
+// forgotten before the cookie expires by itself. Cookies that do not open stay: they may be somebody else's doing, and the
+// session of the user may be among them.
+func (a *Auth) forget(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, client.ErrGrantRevoked) || errors.Is(err, session.ErrSessionEnded) || errors.Is(err, session.ErrSessionExpired) {
+		a.sessions.End(w, r, nil)
+	}
+	a.noteCookie(r, err)
 }
 
 // loginFor is the login route that comes back to where r is.

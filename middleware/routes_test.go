@@ -59,7 +59,7 @@ func checkPage(t *testing.T, rec *httptest.ResponseRecorder, r *http.Request) {
 func TestMethods(t *testing.T) {
 	a := testAuth(t, Config{})
 	for _, tt := range []struct{ path, allowed, allow string }{
-		{"/auth/login", "GET", "GET"}, {"/auth/logout", "POST", "POST"}, {"/auth/logout/callback", "GET", "GET"}, {"/auth/session", "GET HEAD", "GET, HEAD"}, {"/auth/callback", "GET", "GET"},
+		{"/auth/login", "GET", "GET"}, {"/auth/logout", "POST", "POST"}, {"/auth/logout/callback", "GET", "GET"}, {"/auth/backchannel-logout", "POST", "POST"}, {"/auth/session", "GET HEAD", "GET, HEAD"}, {"/auth/callback", "GET", "GET"},
 	} {
 		for _, m := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PURGE", "get", ""} {
 			if strings.Contains(" "+tt.allowed+" ", " "+m+" ") || m == "" {

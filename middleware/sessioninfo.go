@@ -12,7 +12,7 @@ type sessionInfo struct {
 	Authenticated        bool       `json:"authenticated"`
 	Subject              string     `json:"subject,omitempty"`
 	Issuer               string     `json:"issuer,omitempty"`
-	Scopes               []string   `json:"scopes,omitempty"`
+	Scopes               []string   `json:"scopes,omitzero"` // an array whenever somebody is logged in
 	ExpiresAt            *time.Time `json:"expires_at,omitempty"`
 	AccessTokenExpiresAt *time.Time `json:"access_token_expires_at,omitempty"`
 }
@@ -31,9 +31,9 @@ func (a *Auth) serveSession(w http.ResponseWriter, r *http.Request) {
 		a.deny(w, r, err, false)
 		return
 	case err == nil:
-		info = sessionInfo{Authenticated: true, Subject: s.Subject(), Issuer: s.Issuer(), Scopes: s.Scopes(), ExpiresAt: utc(s.ExpiresAt()), AccessTokenExpiresAt: utc(s.AccessTokenExpiry())}
+		info = sessionInfo{Authenticated: true, Subject: s.Subject(), Issuer: s.Issuer(), Scopes: append([]string{}, s.Scopes()...), ExpiresAt: utc(s.ExpiresAt()), AccessTokenExpiresAt: utc(s.AccessTokenExpiry())}
 	default:
-		a.noteCookie(r, err)
+		a.forget(w, r, err)
 	}
 	body, _ := json.Marshal(info) // strings, times and a bool: cannot fail
 	secure(w)

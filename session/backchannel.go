@@ -3,8 +3,6 @@ package session
 import (
 	"context"
 	"crypto/sha256"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,8 +52,9 @@ func (m *Manager) endByLogoutToken(srv server, t *client.LogoutToken) error {
 	return m.shared.ledger.logouts.add(keyOf(byToken, t.Issuer, t.ID), t.ReplayableUntil, who, l, now, keep)
 }
 
-// checkLogout returns ErrSessionEnded if a server has ended the session. The first time it says so and gives the tokens back.
-func (m *Manager) checkLogout(ctx context.Context, rec *record) error {
+// checkLogout returns ErrSessionEnded if a server has ended the session. The first time it says so and gives the tokens
+// back; with unknown, which says that nobody else has these tokens, it gives them back in any case.
+func (m *Manager) checkLogout(ctx context.Context, rec *record, unknown bool) error {
 	l, ended := m.shared.ledger.logouts.find(rec)
 	if !ended {
 		return nil
@@ -63,14 +62,14 @@ func (m *Manager) checkLogout(ctx context.Context, rec *record) error {
 	newest, was := m.shared.ledger.end(rec.id, m.now(), rec.absoluteDeadline(&m.shared.cfg))
 	if was {
 		m.report(ctx, client.EventSessionEnded, rec, endedByServer, nil)
-		last := *rec
-		if newest != nil && newest.tokenGeneration > rec.tokenGeneration {
-			last.tokens = *newest
-		}
-		// OpenID Connect Back-Channel Logout 1.0 §2.7. The request does not wait for it.
-		if !slices.Contains(strings.Fields(last.scopes), "offline_access") {
-			go m.revoke(context.WithoutCancel(ctx), l.srv, (&Session{rec: last}).Tokens())
-		}
+	}
+	last := Session{rec: *rec}
+	if newest != nil && newest.tokenGeneration > rec.tokenGeneration {
+		last.rec.tokens = *newest
+	}
+	// OpenID Connect Back-Channel Logout 1.0 §2.7. The request does not wait for it.
+	if (was || unknown) && !last.HasScope("offline_access") {
+		go m.revoke(ctx, l.srv, last.Tokens())
 	}
 	return fail(ErrSessionEnded, endedByServer)
 }
@@ -115,10 +114,8 @@ func newLogouts(limit int) *logouts {
 func (l *logouts) add(token logoutKey, used time.Time, who []logoutKey, what logout, now, keep time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, key := range who {
-		if !l.all.room(key, now) {
-			return storeFull()
-		}
+	if !l.all.room(len(who), now) { // update would make room by forgetting a logout
+		return storeFull()
 	}
 	switch added, full := l.used.add(token, struct{}{}, now, used); {
 	case full:

@@ -73,13 +73,12 @@ func (e *expiring[K, V]) update(key K, now time.Time, change func(old V, deadlin
 	e.insert(key, value, deadline)
 }
 
-// room reports whether key is there or could be added.
-func (e *expiring[K, V]) room(key K, now time.Time) bool {
+// room reports whether n more could be added.
+func (e *expiring[K, V]) room(n int, now time.Time) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.sweep(now)
-	_, ok := e.items[key]
-	return ok || len(e.items) < e.max
+	return len(e.items)+n <= e.max
 }
 
 func (e *expiring[K, V]) insert(key K, value V, deadline time.Time) {

@@ -42,13 +42,16 @@ func (m *Manager) now() time.Time { return m.shared.cfg.Now() }
 
 // Create begins a session for tokens that c has just obtained and writes its cookie, under a new id whatever r
 // carried; the session in r is ended. Failure: ErrCookie with reason "size" if the session is
-// longer than browsers keep, ErrSessionEnded with reason "backchannel_logout" if the server has ended the
+// longer than browsers keep, client.ErrConfig if t says of nobody whose it is, ErrSessionEnded with reason "backchannel_logout" if the server has ended the
 // user's session since it was asked for these tokens; then nothing is written and the session in r lives on.
 func (m *Manager) Create(w http.ResponseWriter, r *http.Request, c *client.Client, t *client.Tokens) (*Session, error) {
 	return m.create(w, r, c.Issuer(), c.ClientID(), t)
 }
 
 func (m *Manager) create(w http.ResponseWriter, r *http.Request, issuer, clientID string, t *client.Tokens) (*Session, error) {
+	if t.Subject == "" { // all such users would be one
+		return nil, configError("subject", "the server did not say who the user is: ask for the openid scope, or set client.Config.Profile")
+	}
 	now := m.now()
 	cfg := &m.shared.cfg
 	found := cookies.Find(r.Header["Cookie"], m.session.Name)
@@ -161,7 +164,7 @@ func (m *Manager) Load(r *http.Request) (*Session, error) {
 	if ok && e.ended { // ATK-K15
 		return nil, fail(ErrSessionEnded, "")
 	}
-	if err := m.checkLogout(r.Context(), &s.rec); err != nil {
+	if err := m.checkLogout(r.Context(), &s.rec, false); err != nil {
 		return nil, err
 	}
 	if e.newest != nil {
@@ -252,7 +255,7 @@ func (m *Manager) save(w http.ResponseWriter, r *http.Request, s *Session) (*Ses
 	if ok && e.ended {
 		return nil, fail(ErrSessionEnded, "")
 	}
-	if err := m.checkLogout(r.Context(), &s.rec); err != nil {
+	if err := m.checkLogout(r.Context(), &s.rec, false); err != nil {
 		return nil, err
 	}
 	if e.newest != nil {

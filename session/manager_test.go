@@ -36,6 +36,18 @@ func (b *bed) loginWith(br *browser, subject string, change func(*client.Tokens)
 	return s, err
 }
 
+// A user without a name would be every such user.
+func TestCreateForNobody(t *testing.T) {
+	b := newBed(t, Config{})
+	br := newBrowser(t)
+	if _, err := b.loginWith(br, "", func(t *client.Tokens) { t.IDToken = nil }); !errors.Is(err, client.ErrConfig) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := b.Load(br.request()); !errors.Is(err, ErrNoSession) {
+		t.Errorf("something was written: %v", err)
+	}
+}
+
 func TestCreateAndLoad(t *testing.T) {
 	families(t, func(t *testing.T, b *bed) {
 		br := newBrowser(t)

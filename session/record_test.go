@@ -17,7 +17,7 @@ func testJWT(claims string) string {
 
 func testRecord() *record {
 	r := &record{
-		generation: 1_900_000_000_123, created: 1_900_000_000, seen: 1_900_000_100, absolute: 1_900_043_200, idle: 3600,
+		generation: 1_900_000_000_123, created: 1_900_000_000, seen: 1_900_000_100, absolute: 1_900_043_200, idle: 3600, obtained: 1_899_999_999_987,
 		issuer: testIssuer, clientID: testClient, subject: "alice", sid: "sid-1",
 		attributes: []attribute{{"theme", "dark"}, {"empty", ""}},
 		tokens: tokens{
@@ -113,7 +113,7 @@ func TestRecordRefuses(t *testing.T) {
 		refuse(fmt.Sprintf("cut at %d", n), good[:n])
 	}
 	refuse("more", append(bytes.Clone(good), 0))
-	for _, v := range []byte{0, 2, 255} {
+	for _, v := range []byte{0, recordVersion - 1, recordVersion + 1, 255} {
 		b := bytes.Clone(good)
 		b[0] = v
 		refuse("version", b)

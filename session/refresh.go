@@ -60,7 +60,7 @@ func (m *Manager) fresh(w http.ResponseWriter, r *http.Request, srv server, s *S
 	if ok && e.ended {
 		return nil, fail(ErrSessionEnded, "")
 	}
-	if err := m.checkLogout(r.Context(), &s.rec); err != nil {
+	if err := m.checkLogout(r.Context(), &s.rec, false); err != nil {
 		return nil, err
 	}
 	if e.newest != nil && e.newest.tokenGeneration > s.rec.tokenGeneration {
@@ -176,7 +176,7 @@ func (m *Manager) fly(ctx context.Context, srv server, rec *record, refused bool
 		next := newTokens(t, now, rec.tokenGeneration+1)
 		latest := *rec
 		latest.tokens = next
-		if err := m.checkLogout(ctx, &latest); err != nil { // it arrived while the server was asked
+		if err := m.checkLogout(ctx, &latest, true); err != nil { // it arrived while the server was asked
 			return nil, err
 		}
 		if !m.shared.ledger.refreshed(id, now, absolute, &next) {
@@ -197,7 +197,10 @@ func (m *Manager) fly(ctx context.Context, srv server, rec *record, refused bool
 		m.revoke(ctx, srv, (&Session{rec: *rec}).Tokens())
 		return nil, client.NewError(ErrSessionEnded, "id_token", err)
 	}
-	if spent(err) {
+	switch {
+	case answered(err):
+		sent = maxSends
+	case spent(err):
 		sent++
 	}
 	wait := min(firstBackoff<<min(count, 10), lastBackoff)
@@ -244,11 +247,17 @@ func otherUser(e *client.Error) bool {
 	return e.Code == client.ErrIDToken && (e.Reason == "sub" || e.Reason == "iss" || e.Reason == "aud")
 }
 
+// answered reports whether a whole answer came and was refused here: the refresh token is spent for certain, and to send
+// it again would look like theft.
+func answered(e *client.Error) bool {
+	return e.Code == client.ErrTokenType || e.Code == client.ErrScope || e.Code == client.ErrIDToken
+}
+
 // spent reports whether the refresh token may have been used up by the failure: no answer came, or
 // one came that we cannot use.
 func spent(e *client.Error) bool {
 	switch e.Code {
-	case client.ErrTokenResponse, client.ErrTokenType, client.ErrScope, client.ErrIDToken, client.ErrContentType, client.ErrResponseTooLarge:
+	case client.ErrTokenResponse, client.ErrContentType, client.ErrResponseTooLarge:
 		return true
 	}
 	return e.Outcome == client.InDoubt

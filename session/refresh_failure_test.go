@@ -116,7 +116,6 @@ func TestInDoubt(t *testing.T) {
 	for name, failure := range map[string]error{
 		"no answer":       client.NewError(client.ErrRefreshInDoubt, "", nil),
 		"useless answer":  client.NewError(client.ErrTokenResponse, "", nil),
-		"useless token":   client.NewError(client.ErrIDToken, "nonce", nil), // ATK-F09 (d) to (g)
 		"unknown failure": errors.New("CANARY"),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -167,6 +166,30 @@ func TestInDoubt(t *testing.T) {
 			b.clock.add(time.Hour - time.Second)
 			b.mustFresh(br, "access-4", 3) // the count was of the other generation
 		})
+	}
+}
+
+// R1, ATK-F09 (d) to (g): a whole answer came and was refused, so the refresh token is spent: it is not sent again, not even
+// when the access token is dead.
+func TestWholeAnswerRefused(t *testing.T) {
+	for _, failure := range []*client.Error{
+		client.NewError(client.ErrIDToken, "nonce", nil), client.NewError(client.ErrTokenType, "", nil), client.NewError(client.ErrScope, "extra", nil),
+	} {
+		b := longBed(t)
+		br := newBrowser(t)
+		b.login(br, "alice")
+		b.as.err = failure
+		b.clock.add(time.Hour - time.Minute)
+		b.mustFresh(br, "access-1", 1)
+		b.as.err = nil
+		for range 3 {
+			b.clock.add(10 * time.Minute)
+			_, err := b.freshen(header{}, br.request())
+			var e *client.Error
+			if !errors.As(err, &e) || e.Action != client.ActionLogin || e.Outcome != client.Rejected || b.as.count() != 1 {
+				t.Fatalf("%v: %v, %d calls", failure.Code, err, b.as.count())
+			}
+		}
 	}
 }
 

@@ -206,6 +206,9 @@ func (s *Server) issueCode(x *exchange, a *authorization, ses *session) *Respons
 	s.mu.Lock()
 	g.subject, g.acr, g.sid, g.authTime = ses.subject, ses.acr, ses.id, ses.authTime
 	s.grants.add(g.id, g)
+	if live, ok := s.sessions.get(ses.id); ok && !slices.Contains(live.clients, g.clientID) {
+		live.clients = append(live.clients, g.clientID)
+	}
 	s.mu.Unlock()
 	return s.respond(x, a, url.Values{"code": {s.token(codeKind, g.id, 0)}})
 }

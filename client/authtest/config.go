@@ -3,6 +3,7 @@ package authtest
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -54,6 +55,10 @@ type Config struct {
 	// NoRotation keeps one refresh token for the life of the grant.
 	NoRotation bool
 
+	// LogoutTransport carries logout tokens to the clients; nil:
+	// http.DefaultTransport.
+	LogoutTransport http.RoundTripper
+
 	// Now is the server's clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -74,6 +79,9 @@ type Client struct {
 	RedirectURIs []string
 	// PostLogoutRedirectURIs are compared byte for byte.
 	PostLogoutRedirectURIs []string
+	// BackchannelLogoutURI is told when a login ends that the client has seen
+	// (OpenID Connect Back-Channel Logout 1.0 §2.2); empty: the client is not told.
+	BackchannelLogoutURI string
 	// Scopes the client may have; what else it asks for is left out of the
 	// grant. Nil: whatever it asks for.
 	Scopes []string
@@ -158,6 +166,9 @@ func (cfg *Config) complete() error {
 			*d.field = d.value
 		}
 	}
+	if cfg.LogoutTransport == nil {
+		cfg.LogoutTransport = http.DefaultTransport
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -193,7 +204,7 @@ func (c Client) check() (Client, error) {
 			return c, errors.New("authtest: a client's algorithm is not ES256, RS256, PS256 or EdDSA")
 		}
 	}
-	for _, list := range [][]string{c.RedirectURIs, c.PostLogoutRedirectURIs} {
+	for _, list := range [][]string{c.RedirectURIs, c.PostLogoutRedirectURIs, nonEmpty(c.BackchannelLogoutURI)} {
 		for _, uri := range list {
 			u, err := url.Parse(uri)
 			// OAuth 2.1 §2.3
@@ -206,6 +217,13 @@ func (c Client) check() (Client, error) {
 	c.PostLogoutRedirectURIs = slices.Clone(c.PostLogoutRedirectURIs)
 	c.Scopes = slices.Clone(c.Scopes)
 	return c, nil
+}
+
+func nonEmpty(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
 }
 
 // redirects reports whether uri is registered: byte for byte, except for the

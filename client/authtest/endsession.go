@@ -95,13 +95,22 @@ func (s *Server) serveEndSession(x *exchange) *Response {
 		return s.logoutPage(x, params, subject, target)
 	}
 	s.mu.Lock()
+	var ended []session
 	for _, id := range []string{sid, h.SID} {
 		var key identifier
 		if b, err := hex.DecodeString(id); err == nil && len(b) == len(key) {
-			s.sessions.remove(identifier(b))
+			if gone, ok := s.sessions.get(identifier(b)); ok {
+				ended = append(ended, *gone)
+				s.sessions.remove(gone.id)
+			}
 		}
 	}
 	s.mu.Unlock()
+	for _, gone := range ended {
+		for _, id := range gone.clients {
+			_, _ = s.tell(x.raw.Context(), id, gone.subject, gone.id.String()) // whatever comes of it, the login has ended here
+		}
+	}
 	if target == "" {
 		if x.automatic() {
 			return plain(http.StatusOK, "logged out")

@@ -31,11 +31,12 @@ type Fault struct {
 	// metadata, the key set, a token response, userinfo, an error.
 	JSON func(members map[string]any)
 	// JWT edits a token before it is signed: at the token endpoint the ID
-	// token, at userinfo the signed answer.
+	// token, at userinfo the signed answer, for BackchannelLogout the logout token.
 	JWT func(*JWT)
 	// RawJWT replaces a token after it is signed.
 	RawJWT func(compact string) string
-	// Params edits the authorization response, whatever its mode.
+	// Params edits the authorization response, whatever its mode, and the form
+	// of a back-channel logout.
 	Params func(url.Values)
 	// Response edits the answer last, after the request has had its effect.
 	Response func(*Request, *Response)

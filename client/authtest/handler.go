@@ -16,7 +16,9 @@ type Endpoint string
 
 // The endpoints. Metadata is both documents, OpenID Connect Discovery and
 // RFC 8414; their paths tell them apart. Login is where the page of an
-// interactive server posts to.
+// interactive server posts to. BackchannelLogout is none: it stands for the
+// requests that the server itself sends to clients, for faults (JWT, RawJWT,
+// Params) and [Server.Log].
 const (
 	Metadata      Endpoint = "metadata"
 	JWKS          Endpoint = "jwks"
@@ -27,13 +29,15 @@ const (
 	Revocation    Endpoint = "revoke"
 	Introspection Endpoint = "introspect"
 	EndSession    Endpoint = "end_session"
+
+	BackchannelLogout Endpoint = "backchannel_logout"
 )
 
 // known panics for a name that is no endpoint: a misspelt one would never match,
 // and a count of zero would prove nothing.
 func known(e Endpoint) {
 	switch e {
-	case "", Metadata, JWKS, Authorize, Login, Token, UserInfo, Revocation, Introspection, EndSession:
+	case "", Metadata, JWKS, Authorize, Login, Token, UserInfo, Revocation, Introspection, EndSession, BackchannelLogout:
 	default:
 		panic("authtest: there is no endpoint " + strconv.Quote(string(e)))
 	}

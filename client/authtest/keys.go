@@ -137,8 +137,12 @@ func (s *Server) algorithmsInUse() []string {
 
 // sign makes a compact JWS, edited by the faults.
 func (x *exchange) sign(key jose.JSONWebKey, claims map[string]any) (string, error) {
+	return x.signTyped("JWT", key, claims)
+}
+
+func (x *exchange) signTyped(typ string, key jose.JSONWebKey, claims map[string]any) (string, error) {
 	t := &JWT{
-		Header: map[string]any{"alg": key.Algorithm, "kid": key.KeyID, "typ": "JWT"},
+		Header: map[string]any{"alg": key.Algorithm, "kid": key.KeyID, "typ": typ},
 		Claims: claims, Key: key,
 	}
 	for _, f := range x.faults {

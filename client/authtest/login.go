@@ -16,6 +16,7 @@ type session struct {
 	subject  string
 	acr      string
 	authTime time.Time
+	clients  []string // that have seen it
 }
 
 // currentLogin returns the login that answers an authorization request without

@@ -12,7 +12,8 @@ const (
 )
 
 // serveMetadata answers both well-known paths with one document (OpenID Connect
-// Discovery 1.0 §3, RFC 8414 §2, OpenID Connect RP-Initiated Logout 1.0 §2.1).
+// Discovery 1.0 §3, RFC 8414 §2, OpenID Connect RP-Initiated Logout 1.0 §2.1,
+// OpenID Connect Back-Channel Logout 1.0 §2.1).
 func (s *Server) serveMetadata(x *exchange) *Response {
 	algs := s.algorithmsInUse()
 	if !slices.Contains(algs, "RS256") {
@@ -29,6 +30,8 @@ func (s *Server) serveMetadata(x *exchange) *Response {
 		"revocation_endpoint":                            s.url(Revocation),
 		"introspection_endpoint":                         s.url(Introspection),
 		"end_session_endpoint":                           s.url(EndSession),
+		"backchannel_logout_supported":                   true,
+		"backchannel_logout_session_supported":           true,
 		"scopes_supported":                               []string{"openid", "profile", "email", "address", "phone", "offline_access"},
 		"response_types_supported":                       []string{"code"},
 		"response_modes_supported":                       []string{"query", "form_post"},

@@ -36,7 +36,9 @@ func (l *requestLog) add(r *Request) {
 	if l.counts == nil {
 		l.counts = make(map[Endpoint]int)
 	}
-	l.counts[""]++
+	if r.Endpoint != BackchannelLogout { // it did not arrive
+		l.counts[""]++
+	}
 	if r.Endpoint != "" {
 		l.counts[r.Endpoint]++
 	}

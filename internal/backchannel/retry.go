@@ -18,6 +18,11 @@ const (
 	maxBackoff = minBackoff << (maxRetries - 1)
 
 	maxRetryAfter = 60 * time.Second
+
+	// maxGrantWait is how long a refresh waits in the call for a server that asked
+	// for patience. Somebody is waiting too, and often with a token that still
+	// works: a longer wait is the caller's to plan.
+	maxGrantWait = time.Second
 )
 
 // checkRetry is the policy (go-retryablehttp's CheckRetry): whether to send
@@ -47,7 +52,7 @@ func (c *Client) checkRetry(ctx context.Context, resp *http.Response, err error)
 	case Idempotent:
 		return overloaded(resp.StatusCode) && fits(ctx, wait), nil
 	case RefreshGrant:
-		if !asked || call.waited || !fits(ctx, wait) {
+		if !asked || call.waited || wait > maxGrantWait || !fits(ctx, wait) {
 			return false, nil
 		}
 		switch resp.StatusCode {

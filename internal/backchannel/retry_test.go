@@ -95,8 +95,9 @@ func TestBusyServer(t *testing.T) {
 		{"code, 500", OneTimeGrant, []int{500, 200}, five, 500, "answer 1", 0, 0},
 		{"code, 400", OneTimeGrant, []int{400, 200}, "", 400, "answer 1", 0, 0},
 
-		{"refresh, 429", RefreshGrant, []int{429, 200}, five, 200, "answer 2", 5 * time.Second, 5 * time.Second},
-		{"refresh, 503", RefreshGrant, []int{503, 200}, five, 200, "answer 2", 5 * time.Second, 5 * time.Second},
+		{"refresh, 429", RefreshGrant, []int{429, 200}, "Retry-After: 1", 200, "answer 2", time.Second, time.Second},
+		{"refresh, 503", RefreshGrant, []int{503, 200}, "Retry-After: 1", 200, "answer 2", time.Second, time.Second},
+		{"refresh, longer than a user should wait", RefreshGrant, []int{503, 200}, "Retry-After: 2", 503, "answer 1", 0, 0},
 		{"refresh, 503 twice", RefreshGrant, []int{503, 503, 200}, "Retry-After: 1", 503, "answer 2", time.Second, time.Second},
 		{"refresh, 429 and now", RefreshGrant, []int{429, 200}, "Retry-After: 0", 200, "answer 2", minBackoff / 2, minBackoff},
 		{"refresh, no header", RefreshGrant, []int{503, 200}, "", 503, "answer 1", 0, 0},

@@ -126,10 +126,16 @@ func (k *KeySet) refetch(ctx context.Context, seen *snapshot) (set *snapshot, fi
 		k.refetchedAt = now
 		f = k.begin(now, true)
 	}
+	// The fetch of a moment ago, if it worked, is the answer to this key too.
+	answered := k.set != nil && k.failures == 0 && !k.set.fetchedAt.Before(k.refetchedAt)
+	set = k.set
 	k.mu.Unlock()
 	if f == nil {
 		k.report("jwks.budget_spent")
-		return nil, true, fail(reasonJWKS, "an unknown key id, and the key set was fetched for one a moment ago")
+		if answered {
+			return set, true, nil
+		}
+		return nil, true, fail(reasonJWKS, "an unknown key id, and fetching the key set for one has just failed")
 	}
 	set, err = f.wait(ctx)
 	return set, f.forKey, err

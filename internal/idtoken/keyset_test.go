@@ -62,10 +62,10 @@ func TestRotation(t *testing.T) {
 			p.expect(t, set, "a", p256A(), "", 1)
 			p.expect(t, set, "x", p256B(), "kid", 2)
 			for i := range 1000 {
-				p.expect(t, set, fmt.Sprint("x", i), p256B(), "jwks", 2)
+				p.expect(t, set, fmt.Sprint("x", i), p256B(), "kid", 2)
 			}
 			p.pass(59 * time.Second)
-			p.expect(t, set, "x", p256B(), "jwks", 2)
+			p.expect(t, set, "x", p256B(), "kid", 2)
 			p.expect(t, set, "a", p256A(), "", 2) // nobody else suffers
 			p.pass(time.Second)
 			p.expect(t, set, "x", p256B(), "kid", 3)
