@@ -64,7 +64,9 @@ type Config struct {
 	Name string
 	// PostLogoutRedirectURI is the registered one, if any (OpenID Connect RP-Initiated Logout 1.0 §3).
 	PostLogoutRedirectURI string
-	// Scopes to ask for; none means openid alone.
+	// Scopes to ask for; none means openid alone. A list of your own should have
+	// openid too, or nobody says who the user is, and offline_access (or what the
+	// provider has for it) if the session is to outlive the first access token.
 	Scopes []string
 	// RequiredScopes must be among the granted ones, or the login fails with ErrScope.
 	RequiredScopes []string
@@ -360,6 +362,10 @@ func nonEmpty(s string) []string {
 	}
 	return []string{s}
 }
+
+// IdentifiesUser reports whether a login says who the user is: by an ID token
+// (scope openid) or by Config.Profile. Without either, tokens are all there is.
+func (c *Client) IdentifiesUser() bool { return c.openID(c.cfg.Scopes) || c.cfg.Profile != nil }
 
 func (c *Client) now() time.Time { return c.cfg.Now() }
 

@@ -228,7 +228,7 @@ func grantTransportError(err error) *Error {
 	if !errors.As(err, &be) {
 		return NewError(ErrTransport, "", nil)
 	}
-	code, reason := ErrTransport, ""
+	code, reason, hint := ErrTransport, "", ""
 	switch be.Kind {
 	case backchannel.KindTimeout:
 		code = ErrTimeout
@@ -241,11 +241,13 @@ func grantTransportError(err error) *Error {
 	case backchannel.KindEncoding:
 		code = ErrContentType
 	case backchannel.KindAddress:
-		code = ErrEndpointRefused
+		code, hint = ErrEndpointRefused, "the server is at a private address: set Quirks.AllowPrivateAddresses if that is where it belongs"
 	case backchannel.KindTLS:
-		reason = "tls"
+		reason, hint = "tls", "its certificate must be valid for its name, from an authority that the system or Config.RootCAs trusts"
+	case backchannel.KindRequest:
+		code, reason = ErrConfig, "request"
 	}
-	e := NewError(code, reason, be)
+	e := NewError(code, reason, be).WithHint(hint)
 	e.Status = be.Status
 	if failedForNow(be.Status) { // an outage whose page we could not even read
 		e.Outcome, e.Action = Transient, ActionRetry

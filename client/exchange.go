@@ -114,7 +114,7 @@ func (c *Client) newTokens(tr *tokenResponse, asked []string) (*Tokens, error) {
 	}
 	for _, s := range c.cfg.RequiredScopes {
 		if !c.granted(s, t.Scopes) {
-			return nil, NewError(ErrScope, "missing", nil)
+			return nil, NewError(ErrScope, "missing", nil).WithHint("the server did not grant " + s + ", which Config.RequiredScopes has")
 		}
 	}
 	return t, nil

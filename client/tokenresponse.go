@@ -214,8 +214,11 @@ func errorBody(e *Error, status int, doc strictjson.Object) *Error {
 	e.Status = status
 	e.serverError(code, description, uri)
 	switch e.ServerCode {
-	case "invalid_client", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_target",
-		"unsupported_response_type", "incorrect_client_credentials":
+	case "invalid_client", "incorrect_client_credentials":
+		e.Action = ActionFixConfiguration
+		e.hint = "check ClientID, the secret, and which of SecretBasic and SecretPost is registered"
+	case "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_target",
+		"unsupported_response_type":
 		e.Action = ActionFixConfiguration
 	case "temporarily_unavailable", "server_error":
 		e.Outcome, e.Action = Transient, ActionRetry

@@ -71,6 +71,8 @@ func checkIssuer(s string) error {
 		return configError("issuer", "Issuer is not an absolute https URL: copy the issuer from the server's metadata")
 	case strings.ContainsAny(s, "?#"):
 		return configError("issuer", "Issuer has a query or a fragment, which an issuer identifier cannot have")
+	case strings.Contains(s, "/.well-known/"):
+		return configError("issuer", "Issuer is the address of a metadata document: give the issuer that the document names")
 	case strings.ContainsAny(s, "{}*"):
 		return configError("issuer", "Issuer is a template: set the issuer of one tenant")
 	case !secure(u):

@@ -138,6 +138,8 @@ func (a *Auth) checkClients() error {
 			return misconfigured("redirect_uri", "two clients have the same redirect URI path: register another for one of them, for example by ending it with the client's name (RFC 9700 §4.4.2.2)")
 		case issuers[c.Issuer()]: // RFC 9207 §4, ATK-D14
 			return misconfigured("issuer", "two clients have the same issuer, so a response could not be told from the other's (RFC 9207 §4): configure it once")
+		case !c.IdentifiesUser():
+			return misconfigured("scopes", "a client asks for scopes without openid and has no client.Config.Profile, so nobody would say who the user is: add openid to its Scopes, or set Profile")
 		case len(a.clients) > 1 && c.Name() == "":
 			return misconfigured("name", "with several clients each needs a client.Config.Name, which users see and which ends its login path")
 		case names[c.Name()]:

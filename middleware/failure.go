@@ -102,12 +102,14 @@ func describe(err error) page {
 		p.status, p.title, p.text = http.StatusForbidden, "You were not logged in", "The login was cancelled or not allowed at the provider. You can start again."
 	case e.Code == client.ErrIssuerMismatch, e.Code == client.ErrEndpointRefused, e.Code == client.ErrDiscovery && e.Outcome == client.Rejected:
 		p.status = http.StatusBadGateway // it answered, with what cannot be used
+	case e.Code == client.ErrConfig: // also a secret that cannot be read at the moment
+		p.status = http.StatusInternalServerError
 	case e.Outcome == client.Transient:
 		p.status, p.retryAfter = http.StatusServiceUnavailable, max(seconds(e.RetryAfter), 5)
 		p.title, p.text = "The login service does not answer", "The provider cannot be reached at the moment. Wait a little and start again."
 	case e.Outcome == client.InDoubt:
 		p.status = http.StatusBadGateway
-	case e.Code == client.ErrConfig, e.Action == client.ActionFixConfiguration && e.Code != client.ErrAuthorization:
+	case e.Action == client.ActionFixConfiguration && e.Code != client.ErrAuthorization:
 		p.status = http.StatusInternalServerError
 	}
 	return p

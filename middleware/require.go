@@ -129,6 +129,8 @@ func (a *Auth) deny(w http.ResponseWriter, r *http.Request, err error, navigates
 		a.refuse(r, err, problem{Status: http.StatusForbidden, Code: string(ErrCSRF), Detail: "A page of another origin made this request."}).write(w, r)
 	case errors.Is(err, errInternal), errors.As(err, &own):
 		a.refuse(r, err, problem{Status: http.StatusInternalServerError, Code: string(errInternal)}).write(w, r)
+	case isUnavailable(err) && navigates:
+		a.unavailable(w, r, err)
 	case isUnavailable(err):
 		var e *client.Error
 		errors.As(err, &e)
@@ -142,12 +144,22 @@ func (a *Auth) deny(w http.ResponseWriter, r *http.Request, err error, navigates
 	}
 }
 
+// unavailable is the page for a person who has a session and cannot be served for want of a token.
+func (a *Auth) unavailable(w http.ResponseWriter, r *http.Request, err error) {
+	var e *client.Error
+	errors.As(err, &e)
+	p := page{status: http.StatusServiceUnavailable, code: string(errUnavailable), correlation: newCorrelation(), retryAfter: max(seconds(e.RetryAfter), 1),
+		title: "Not available at the moment", text: "You are logged in, but the login service does not answer, and this page needs it. Wait a little and open it again."}
+	a.report(r, nil, client.Event{Kind: EventRequestRefused, Err: err, Correlation: p.correlation})
+	p.write(w, r)
+}
+
 // forget takes the cookie of a session that is over from the browser (ATK-F05): what this process knows about it would be
 // forgotten before the cookie expires by itself. Cookies that do not open stay: they may be somebody else's doing, and the
 // session of the user may be among them.
 func (a *Auth) forget(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.Is(err, client.ErrGrantRevoked) || errors.Is(err, session.ErrSessionEnded) || errors.Is(err, session.ErrSessionExpired) {
-		a.sessions.End(w, r, nil)
+		a.sessions.Forget(w, r)
 	}
 	a.noteCookie(r, err)
 }

@@ -181,13 +181,36 @@ func TestRequireTokenGrantOver(t *testing.T) {
 		b.as[0].Misbehave(authtest.Fault{Endpoint: authtest.Token, Times: 1, Answer: authtest.JSON(400, map[string]any{"error": "invalid_grant"})})
 		return br
 	}
-	isProblem(t, over().get("/api/me"), http.StatusUnauthorized, "login_required")
+	// ATK-F05: the browser does not keep the cookie either.
+	br := over()
+	isProblem(t, br.get("/api/me"), http.StatusUnauthorized, "login_required")
+	if len(br.jar) != 0 {
+		t.Error("the browser keeps a session that is over")
+	}
 	// Inside a RequireLogin a page leads into a login, once; a fetch does not.
 	rec := over().get("/both")
 	if rec.Code != http.StatusSeeOther || !strings.HasPrefix(rec.Header().Get("Location"), rp+"/auth/login?") {
 		t.Errorf("%d %s", rec.Code, rec.Header().Get("Location"))
 	}
 	isProblem(t, over().send(with("GET", rp+"/both")), http.StatusUnauthorized, "login_required")
+}
+
+// A page that cannot be served for want of a token is a page, with a reference that the log has.
+func TestOutageForAPerson(t *testing.T) {
+	b := newBench(t, options{server: func(c *authtest.Config) { c.AccessTokenLifetime = 10 * time.Minute }})
+	b.handler = b.auth.Handler(b.auth.RequireLogin(b.auth.RequireToken(http.HandlerFunc(who))))
+	br := b.browser()
+	br.login()
+	b.advance(11 * time.Minute)
+	b.as[0].Misbehave(authtest.Fault{Endpoint: authtest.Token, Answer: authtest.JSON(503, map[string]any{})})
+	rec := br.get("/page")
+	e := b.last(EventRequestRefused)
+	if rec.Code != http.StatusServiceUnavailable || rec.Header().Get("Retry-After") == "" || !strings.HasPrefix(rec.Header().Get("Content-Type"), "text/html") || e.Correlation == "" || !strings.Contains(rec.Body.String(), e.Correlation) {
+		t.Errorf("%d %v %+v", rec.Code, rec.Header(), e)
+	}
+	if !br.loggedIn() {
+		t.Error("an outage logged the user out")
+	}
 }
 
 func TestRequireNested(t *testing.T) {

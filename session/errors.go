@@ -40,7 +40,11 @@ func cookieError(err error) *client.Error {
 		if e.Reason == seal.Unsealed {
 			return client.NewError(client.ErrConfig, "codecs", e)
 		}
-		return fail(ErrCookie, string(e.Reason))
+		refused := fail(ErrCookie, string(e.Reason))
+		if e.Reason == seal.Auth {
+			refused.WithHint("it was sealed with none of Config.Keys, for another origin or name, or changed on its way")
+		}
+		return refused
 	case cookies.Reason:
 		return fail(ErrCookie, string(e))
 	}

@@ -154,11 +154,11 @@ func (m *Manager) Load(r *http.Request) (*Session, error) {
 		return nil, err
 	}
 	absolute := s.rec.absoluteDeadline(cfg)
-	switch {
-	case !now.Before(absolute):
-		return nil, expiredError("absolute")
-	case !now.Before(s.rec.idleDeadline(cfg)):
-		return nil, expiredError("idle")
+	if !now.Before(absolute) {
+		return nil, m.expired(r, &s.rec, "absolute")
+	}
+	if !now.Before(s.rec.idleDeadline(cfg)) {
+		return nil, m.expired(r, &s.rec, "idle")
 	}
 	e, ok := m.shared.ledger.get(s.rec.id, now)
 	if ok && e.ended { // ATK-K15
@@ -174,6 +174,12 @@ func (m *Manager) Load(r *http.Request) (*Session, error) {
 		s.adopt(e.newest)
 	}
 	return s, nil
+}
+
+// expired says why a user who comes back has to log in again.
+func (m *Manager) expired(r *http.Request, rec *record, reason string) error {
+	m.report(r.Context(), client.EventSessionEnded, rec, reason, nil)
+	return expiredError(reason)
 }
 
 // adopt takes newer tokens over; a session never goes back to older ones.
@@ -289,6 +295,12 @@ func (m *Manager) End(w http.ResponseWriter, r *http.Request, s *Session) *clien
 	}
 	m.session.Expire(w.Header(), found)
 	return last
+}
+
+// Forget takes the session's cookies away from the browser, and nothing else: for a session that Load or Fresh
+// has found to be over.
+func (m *Manager) Forget(w http.ResponseWriter, r *http.Request) {
+	m.session.Expire(w.Header(), cookies.Find(r.Header["Cookie"], m.session.Name))
 }
 
 // end remembers the session as ended and says so once.

@@ -290,6 +290,13 @@ func TestDeadlines(t *testing.T) {
 			if !errors.Is(err, ErrCookie) {
 				t.Fatal("not an expired cookie")
 			}
+			if e := b.events.all[len(b.events.all)-1]; e.Kind != client.EventSessionEnded || e.Reason != "idle" || e.Session == "" {
+				t.Fatalf("the log does not say why: %+v", e)
+			}
+			br.do(func(w http.ResponseWriter, r *http.Request) { b.Forget(w, r) })
+			if len(br.jar) != 0 {
+				t.Fatal("the browser keeps the cookie")
+			}
 		})
 		t.Run("ATK-K18", func(t *testing.T) {
 			// ATK-F16: however often it is used, and saved, the absolute deadline stays.

@@ -79,7 +79,9 @@ func (m *Manager) fresh(w http.ResponseWriter, r *http.Request, srv server, s *S
 		if alive {
 			return s, nil
 		}
-		return nil, fail(ErrNoToken, "")
+		err := fail(ErrNoToken, "").WithHint("the server issued no refresh token: ask for the offline_access scope, or what it has for it")
+		m.report(r.Context(), client.EventRefreshFailed, &s.rec, "", err)
+		return nil, err
 	}
 	next, err := m.refresh(r.Context(), srv, &s.rec, refused)
 	if err == nil {

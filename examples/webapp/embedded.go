@@ -22,6 +22,9 @@ func (env *environment) embed() error {
 		cfg.PostLogoutRedirectURI = env.home + "auth/logout/callback"
 	}
 	registration := authtest.Client{ID: cfg.ClientID, Secret: secret, RedirectURIs: []string{cfg.RedirectURI}}
+	if strings.HasPrefix(cfg.RedirectURI, "http://") { // behind https it is a proxy's certificate that this server would have to know
+		registration.BackchannelLogoutURI = env.home + "auth/backchannel-logout"
+	}
 	if cfg.PostLogoutRedirectURI != "" {
 		registration.PostLogoutRedirectURIs = []string{cfg.PostLogoutRedirectURI}
 	}

@@ -1,8 +1,10 @@
 // An OpenID provider on npm oidc-provider, as strict as it comes: PKCE required, refresh tokens rotated,
 // reuse of a refresh token or a code ends the whole grant.
+// A client is told of each login that ends (OpenID Connect Back-Channel Logout 1.0).
 //
 // It listens on a free port of 127.0.0.1 and prints "READY <issuer>".
 // Environment: CLIENTS (the file clients.json), REDIRECT_URIS and POST_LOGOUT_URIS (space separated),
+// BACKCHANNEL_LOGOUT_URIS (space separated, one for each client in the order of clients.json; none: no client is told),
 // ACCESS_TTL (seconds, default 3600), TRACE=1 (each refused request on standard error).
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
@@ -18,8 +20,12 @@ const key = (type, opts, alg, kid) => ({
 });
 
 const configuration = {
-  clients: registrations.clients.map((c) => ({
+  clients: registrations.clients.map((c, i) => ({
     ...c,
+    ...(list('BACKCHANNEL_LOGOUT_URIS')[i] && {
+      backchannel_logout_uri: list('BACKCHANNEL_LOGOUT_URIS')[i],
+      backchannel_logout_session_required: true,
+    }),
     redirect_uris: list('REDIRECT_URIS'),
     post_logout_redirect_uris: list('POST_LOGOUT_URIS'),
     response_types: ['code'],
@@ -56,7 +62,10 @@ const configuration = {
       },
     };
   },
+  // the default refuses loopback addresses, where the applications of these tests are
+  fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
   features: {
+    backchannelLogout: { enabled: true },
     devInteractions: { enabled: true },
     revocation: { enabled: true },
     rpInitiatedLogout: { enabled: true },
@@ -69,7 +78,7 @@ server.listen(0, '127.0.0.1', () => {
   const provider = new Provider(issuer, configuration);
   provider.on('server_error', (ctx, err) => console.error('server_error', err));
   if (process.env.TRACE) {
-    for (const name of ['grant.error', 'authorization.error', 'grant.revoked']) {
+    for (const name of ['grant.error', 'authorization.error', 'grant.revoked', 'backchannel.error']) {
       provider.on(name, (ctx, err) => console.error(name, err?.error ?? '', err?.error_description ?? '', err?.error_detail ?? ''));
     }
   }

@@ -1,0 +1,286 @@
+package session
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sallyport/sallyport/client"
+)
+
+// logoutToken is one that has just been verified.
+func (b *bed) logoutToken(jti, subject, sid string) *client.LogoutToken {
+	now := b.clock.now()
+	return &client.LogoutToken{
+		Issuer: testIssuer, Subject: subject, SID: sid, ID: jti, IssuedAt: now, Expiry: now.Add(2 * time.Minute),
+		ReceivedAt: now, ReplayableUntil: now.Add(3 * time.Minute),
+	}
+}
+
+func (b *bed) logOut(jti, subject, sid string) {
+	b.t.Helper()
+	if err := b.endByLogoutToken(b.as, b.logoutToken(jti, subject, sid)); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// loginAt gives a browser a session whose tokens were asked for at that time.
+func (b *bed) loginAt(br *browser, issuer, subject, sid string, obtained time.Time) (err error) {
+	t := testTokens(subject, 1, b.clock.now().Add(time.Hour))
+	t.ObtainedAt = obtained
+	if sid != "" {
+		t.IDToken = &client.IDToken{SID: sid}
+	}
+	br.do(func(w http.ResponseWriter, r *http.Request) { _, err = b.create(w, r, issuer, testClient, t) })
+	return err
+}
+
+func TestLogoutTokenEndsWhatItNames(t *testing.T) {
+	for name, tt := range map[string]struct {
+		subject, sid string   // of the token
+		ended        []string // of the sessions below
+	}{
+		"sid":                 {"", "s1", []string{"alice s1"}},
+		"sid and sub":         {"alice", "s1", []string{"alice s1", "alice"}},
+		"sub":                 {"alice", "", []string{"alice s1", "alice s2", "alice"}},
+		"another's":           {"carol", "", nil},
+		"a sub that is a sid": {"s1", "", nil},
+		"a sid that is a sub": {"", "alice", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, Config{})
+			browsers := map[string]*browser{}
+			for _, who := range []string{"alice s1", "alice s2", "alice", "bob s3", "alice s1 elsewhere"} {
+				f := append(strings.Fields(who), "", "")
+				issuer := testIssuer
+				if f[2] != "" {
+					issuer = "https://as-b.example"
+				}
+				browsers[who] = newBrowser(t)
+				if err := b.loginAt(browsers[who], issuer, f[0], f[1], b.clock.now()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b.logOut("1", tt.subject, tt.sid)
+			for who, br := range browsers {
+				s, err := b.Load(br.request())
+				if ended := strings.Contains(","+strings.Join(tt.ended, ",")+",", ","+who+","); !ended {
+					if err != nil || s.Subject() == "" {
+						t.Errorf("%s: %v", who, err)
+					}
+				} else {
+					wantError(t, err, ErrSessionEnded, "backchannel_logout")
+					_, err = b.Load(br.request())
+					wantError(t, err, ErrSessionEnded, "")
+				}
+			}
+			told := 0
+			for _, e := range b.events.all {
+				if e.Kind == client.EventSessionEnded && e.Reason == "backchannel_logout" && e.Session != "" {
+					told++
+				}
+			}
+			if told != len(tt.ended) {
+				t.Errorf("%d events for %d sessions", told, len(tt.ended))
+			}
+		})
+	}
+}
+
+// ATK-O04, ATK-O19: what counts is when the tokens were asked for, to the millisecond, and not when the session was written.
+func TestLogoutTokenAndLoginAtOnce(t *testing.T) {
+	b := newBed(t, Config{})
+	before := b.clock.now()
+	b.clock.add(time.Millisecond)
+	b.logOut("1", "", "s1")
+	arrived := b.clock.now()
+	b.clock.add(time.Millisecond)
+	for _, obtained := range []time.Time{before, arrived} {
+		br := newBrowser(t)
+		wantError(t, b.loginAt(br, testIssuer, "alice", "s1", obtained), ErrSessionEnded, "backchannel_logout")
+		if len(br.jar) != 0 {
+			t.Fatal("a cookie was written")
+		}
+	}
+	br := newBrowser(t)
+	if err := b.loginAt(br, testIssuer, "alice", "s1", b.clock.now()); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.load(br); !s.Tokens().ObtainedAt.Equal(b.clock.now()) {
+		t.Fatalf("obtained at %s", s.Tokens().ObtainedAt)
+	}
+	// The same token once more, and a token that arrived before but was verified after it.
+	wantError(t, b.endByLogoutToken(b.as, b.logoutToken("1", "", "s1")), client.ErrLogoutToken, "jti")
+	late := b.logoutToken("2", "", "s1")
+	late.ReceivedAt = before
+	if err := b.endByLogoutToken(b.as, late); err != nil {
+		t.Fatal(err)
+	}
+	b.load(br)
+	wantError(t, b.loginAt(newBrowser(t), testIssuer, "alice", "s1", arrived), ErrSessionEnded, "backchannel_logout")
+	// The write of a session that is ended a moment later.
+	b.clock.add(time.Millisecond)
+	b.logOut("3", "", "s1")
+	br.do(func(w http.ResponseWriter, r *http.Request) {
+		s := &Session{m: b.Manager, rec: record{issuer: testIssuer, subject: "alice", sid: "s1", obtained: before.UnixMilli()}}
+		_, err := b.Save(w, r, s)
+		wantError(t, err, ErrSessionEnded, "backchannel_logout")
+	})
+	// The id of a token belongs to its issuer, and is forgotten when nobody would accept it.
+	other := b.logoutToken("1", "", "s1")
+	other.Issuer = "https://as-b.example"
+	if err := b.endByLogoutToken(b.as, other); err != nil {
+		t.Fatal(err)
+	}
+	b.clock.add(3 * time.Minute)
+	b.logOut("1", "", "s1")
+}
+
+// A logout is remembered until the last session that it could concern has ended.
+func TestLogoutTokenIsRemembered(t *testing.T) {
+	b := newBed(t, Config{AbsoluteTimeout: 2 * time.Hour, IdleTimeout: 2 * time.Hour})
+	br := newBrowser(t)
+	if err := b.loginAt(br, testIssuer, "alice", "s1", b.clock.now()); err != nil {
+		t.Fatal(err)
+	}
+	b.clock.add(time.Millisecond)
+	b.logOut("1", "", "s1")
+	b.clock.add(2*time.Hour - time.Second)
+	b.logOut("2", "", "s2") // sweeps
+	_, err := b.Load(br.request())
+	wantError(t, err, ErrSessionEnded, "backchannel_logout")
+	b.clock.add(2 * time.Minute)
+	b.logOut("3", "", "s3")
+	l := b.shared.ledger.logouts
+	if len(l.all.items) != 2 || len(l.used.items) != 2 {
+		t.Fatalf("%d logouts and %d ids are kept", len(l.all.items), len(l.used.items))
+	}
+}
+
+// A full memory refuses: nothing is forgotten, and nothing used up.
+func TestLogoutTokenWithoutRoom(t *testing.T) {
+	b := newBed(t, Config{})
+	l := newLogouts(2)
+	b.shared.ledger.logouts = l
+	br := newBrowser(t)
+	if err := b.loginAt(br, testIssuer, "alice", "s1", b.clock.now()); err != nil {
+		t.Fatal(err)
+	}
+	b.logOut("1", "", "s2")
+	both := b.logoutToken("2", "alice", "s1") // needs two places
+	wantError(t, b.endByLogoutToken(b.as, both), ErrStore, "full")
+	b.load(br)
+	b.logOut("2", "", "s3") // its id was not used up
+	third := b.logoutToken("3", "", "s1")
+	wantError(t, b.endByLogoutToken(b.as, third), ErrStore, "full")
+	b.clock.add(3 * time.Minute)
+	wantError(t, b.endByLogoutToken(b.as, third), ErrStore, "full") // the logouts are there for longer
+	b.load(br)
+	b.clock.add(12 * time.Hour)
+	b.logOut("3", "", "s1")
+	// Ids run out as well.
+	b.shared.ledger.logouts = newLogouts(2)
+	for _, jti := range []string{"1", "2"} {
+		b.shared.ledger.logouts.used.add(keyOf(byToken, testIssuer, jti), struct{}{}, b.clock.now(), b.clock.now().Add(time.Minute))
+	}
+	wantError(t, b.endByLogoutToken(b.as, b.logoutToken("3", "", "s1")), ErrStore, "full")
+	if len(b.shared.ledger.logouts.all.items) != 0 {
+		t.Fatal("half a logout")
+	}
+}
+
+func TestLogoutTokenStopsRefresh(t *testing.T) {
+	for name, tt := range map[string]struct {
+		scope string
+		want  []client.Secret // what is revoked
+	}{
+		"without offline_access": {"profile", []client.Secret{"refresh-2"}},
+		"with it":                {"offline_access", nil},
+	} {
+		t.Run(name+", under way", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBed(t, Config{})
+				br := newBrowser(t)
+				tokens := testTokens("alice", 1, b.clock.now().Add(time.Second))
+				tokens.Scopes = []string{"openid", tt.scope}
+				br.do(func(w http.ResponseWriter, r *http.Request) {
+					if _, err := b.create(w, r, testIssuer, testClient, tokens); err != nil {
+						t.Fatal(err)
+					}
+				})
+				b.as.next = func(t *client.Tokens) { t.Scopes = tokens.Scopes }
+				b.as.hook = func() { b.logOut("1", "alice", "") }
+				s := b.load(br)
+				b.clock.add(time.Second)
+				br.do(func(w http.ResponseWriter, r *http.Request) {
+					_, err := b.fresh(w, r, b.as, s, false)
+					wantError(t, err, ErrSessionEnded, "backchannel_logout")
+				})
+				synctest.Wait()
+				if !slices.Equal(b.as.revoked, tt.want) {
+					t.Fatalf("revoked %d", len(b.as.revoked))
+				}
+				// And none is begun.
+				br.do(func(w http.ResponseWriter, r *http.Request) {
+					_, err := b.fresh(w, r, b.as, s, false)
+					wantError(t, err, ErrSessionEnded, "")
+				})
+				if b.as.count() != 1 {
+					t.Fatalf("%d refreshes", b.as.count())
+				}
+			})
+		})
+		t.Run(name+", at rest", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBed(t, Config{})
+				br := newBrowser(t)
+				tokens := testTokens("alice", 2, b.clock.now().Add(time.Second))
+				tokens.Scopes = []string{"openid", tt.scope}
+				br.do(func(w http.ResponseWriter, r *http.Request) {
+					if _, err := b.create(w, r, testIssuer, testClient, tokens); err != nil {
+						t.Fatal(err)
+					}
+				})
+				s := b.load(br)
+				b.clock.add(time.Second)
+				b.logOut("1", "alice", "")
+				br.do(func(w http.ResponseWriter, r *http.Request) {
+					_, err := b.fresh(w, r, b.as, s, false)
+					wantError(t, err, ErrSessionEnded, "backchannel_logout")
+				})
+				synctest.Wait()
+				if !slices.Equal(b.as.revoked, tt.want) || b.as.count() != 0 {
+					t.Fatalf("revoked %d, %d refreshes", len(b.as.revoked), b.as.count())
+				}
+			})
+		})
+	}
+}
+
+// A read costs no allocation more, whether or not there are logouts.
+func TestLogoutTokenReadCost(t *testing.T) {
+	b := newBed(t, Config{})
+	c, _ := testClientFor(t, b.clock.now)
+	rec := &record{issuer: testIssuer, subject: "alice", sid: "s1", obtained: b.clock.now().UnixMilli()}
+	find := func() {
+		if _, ended := b.shared.ledger.logouts.find(rec); ended {
+			t.Fatal("ended")
+		}
+	}
+	for _, logouts := range []int{0, 2} {
+		if n := len(b.shared.ledger.logouts.all.items); n != logouts {
+			t.Fatalf("%d logouts", n)
+		}
+		if n := testing.AllocsPerRun(100, find); n > 0 {
+			t.Fatalf("%v allocations with %d logouts", n, logouts)
+		}
+		b.clock.add(time.Second)
+		if err := b.EndByLogoutToken(context.Background(), c, b.logoutToken(itoa(logouts), "bob", "s2")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
