@@ -8,15 +8,15 @@ import (
 
 // The kinds of audit events. Names are stable.
 const (
-	EventLoginStarted    = "login.started"
-	EventLoginCompleted  = "login.completed"
-	EventLoginRejected   = "login.rejected"
-	EventTokenRefreshed  = "token.refreshed"
-	EventRefreshFailed   = "token.refresh_failed"
-	EventTokenRevoked    = "token.revoked"
-	EventRevokeFailed    = "token.revoke_failed"
-	EventSessionCreated  = "session.created"
-	EventSessionEnded    = "session.ended"
+	EventLoginStarted    = "login.started"        // from middleware: the browser was sent to the server
+	EventLoginCompleted  = "login.completed"      // from middleware, with the new session
+	EventLoginRejected   = "login.rejected"       // from middleware, with the code, the reason and the reference on the page
+	EventTokenRefreshed  = "token.refreshed"      // from session, with the new generation
+	EventRefreshFailed   = "token.refresh_failed" // from session, with the code
+	EventTokenRevoked    = "token.revoked"        // from client
+	EventRevokeFailed    = "token.revoke_failed"  // from client: the tokens may live on
+	EventSessionCreated  = "session.created"      // from session
+	EventSessionEnded    = "session.ended"        // from session. Reason: logout, replaced, idle, absolute, grant_revoked, id_token, backchannel_logout
 	EventMetadataLoaded  = "metadata.loaded"  // Code and Reason are set if it is weaker than what was too old to keep
 	EventMetadataRefused = "metadata.refused" // new metadata would weaken the old: kept the old
 	EventMetadataFailed  = "metadata.failed"

@@ -12,8 +12,8 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret is a string that no printing interface reveals: fmt with any verb that
-// go vet lets pass (%p and a %w where no error is are the others), encoding/json,
+// Secret is a string that no printing interface reveals: fmt (except %p, and %w on what
+// is no error, which go vet reports), encoding/json,
 // encoding/gob, log/slog. In an unexported field of another type fmt cannot see
 // that it is one: such a type needs a Format method of its own. Convert it with
 // string(s) where its value is needed, and only there.

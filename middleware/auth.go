@@ -46,7 +46,7 @@ type Auth struct {
 	logouts       map[*client.Client]chan struct{} // room for the logout tokens that are being verified
 }
 
-// New is Config{}.New.
+// New returns what serves the login routes and guards handlers, with the default Config. It fails as Config.New does.
 func New(s *session.Manager, clients ...*client.Client) (*Auth, error) {
 	return Config{}.New(s, clients...)
 }

@@ -90,7 +90,7 @@ func (a *Auth) Handler(next http.Handler) http.Handler {
 			a.serve(own, w, r)
 			return
 		}
-		if a.variants[lenient(p)] {
+		if a.isOwn(p) {
 			a.ServeHTTP(w, r)
 			return
 		}
@@ -112,8 +112,10 @@ func (a *Auth) serve(own route, w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	if own.methods != "" && !strings.Contains(", "+own.methods+",", ", "+r.Method+",") {
-		page{status: http.StatusMethodNotAllowed, title: "This does not work that way", text: "This address does not take such a request.", links: a.onward(), allow: own.methods,
-			code: "method", correlation: newCorrelation()}.write(w, r)
+		p := page{status: http.StatusMethodNotAllowed, title: "This does not work that way", text: "This address does not take such a request.", links: a.onward(), allow: own.methods,
+			code: "method", correlation: newCorrelation()}
+		a.report(r, nil, client.Event{Kind: EventRequestRefused, Code: "method", Correlation: p.correlation})
+		p.write(w, r)
 		return
 	}
 	own.handle(w, r)

@@ -187,3 +187,13 @@ func TestPageEscapes(t *testing.T) {
 		}
 	}
 }
+
+// Whoever quotes the reference of a page finds it in the log.
+func TestMethodIsReported(t *testing.T) {
+	b := newBench(t, options{})
+	rec := b.browser().get("/auth/logout")
+	e := b.last(EventRequestRefused)
+	if rec.Code != http.StatusMethodNotAllowed || e.Code != "method" || e.Correlation == "" || !strings.Contains(rec.Body.String(), e.Correlation) {
+		t.Errorf("%d, %+v", rec.Code, e)
+	}
+}

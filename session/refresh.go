@@ -33,7 +33,7 @@ type server interface {
 }
 
 // Fresh returns the session with an access token that is good for a while: it refreshes when the token is due, a
-// minute before its expiry or a tenth of its life. All requests of this process that need it share
+// minute before its expiry or a tenth of its life, whichever is less. All requests of this process that need it share
 // one refresh, failure included; it goes on if they go away. The cookie is written before the
 // handler runs; what cannot be written (w belongs to nobody any more) waits here for the next request.
 //

@@ -1,8 +1,14 @@
 // Webapp is a web application with a login, in the few lines that an
-// application needs. It is configured by environment variables (environment.go);
-// with none set it starts an authorization server of its own and logs in there:
+// application needs. With no configuration it starts an authorization server of
+// its own and logs in there:
 //
 //	go run ./examples/webapp
+//
+// Environment variables change that: LISTEN, OAUTH_ISSUER, OAUTH_CLIENT_ID,
+// OAUTH_CLIENT_SECRET, OAUTH_CLIENT_AUTH (client_secret_basic or
+// client_secret_post), OAUTH_REDIRECT_URI, OAUTH_POST_LOGOUT_REDIRECT_URI,
+// OAUTH_SCOPES, OAUTH_CA (PEM file of roots), SESSION_KEYS (comma-separated
+// base64url keys, newest first), RESOURCE_URL (what GET /api/resource calls).
 package main
 
 import (

@@ -24,6 +24,7 @@ type application struct {
 	issuer    string
 	server    *httptest.Server
 	transport http.RoundTripper // of the back channel; nil: the client's own
+	cookie    string            // name of the session's cookie; empty: the usual one. Cookies do not know ports.
 
 	mu       sync.Mutex
 	ahead    time.Duration  // of the real time
@@ -67,7 +68,7 @@ func (a *application) serve(t *testing.T, issuer string, reg registration, mode 
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := session.New(session.Config{Keys: [][]byte{session.GenerateKey()}, OnEvent: a.recordIn(&a.events), Now: a.now})
+	s, err := session.New(session.Config{Keys: [][]byte{session.GenerateKey()}, CookieName: a.cookie, OnEvent: a.recordIn(&a.events), Now: a.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,4 +180,16 @@ func (a *application) call(t *testing.T, user *agent, subject string) tokens {
 		t.Error("the application holds no tokens")
 	}
 	return a.current
+}
+
+// reasons are those of the events of one kind so far.
+func (a *application) reasons(kind string) (reasons []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, e := range a.events {
+		if e.Kind == kind {
+			reasons = append(reasons, e.Reason)
+		}
+	}
+	return reasons
 }
