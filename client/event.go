@@ -17,8 +17,8 @@ const (
 	EventRevokeFailed    = "token.revoke_failed"  // from client: the tokens may live on
 	EventSessionCreated  = "session.created"      // from session
 	EventSessionEnded    = "session.ended"        // from session. Reason: logout, replaced, idle, absolute, grant_revoked, id_token, backchannel_logout
-	EventMetadataLoaded  = "metadata.loaded"  // Code and Reason are set if it is weaker than what was too old to keep
-	EventMetadataRefused = "metadata.refused" // new metadata would weaken the old: kept the old
+	EventMetadataLoaded  = "metadata.loaded"      // Code and Reason are set if it is weaker than what was too old to keep
+	EventMetadataRefused = "metadata.refused"     // new metadata would weaken the old: kept the old
 	EventMetadataFailed  = "metadata.failed"
 	EventJWKS            = "jwks" // Reason: refetched, unavailable, budget_spent
 	EventQuirkActive     = "quirk.active"

@@ -140,6 +140,24 @@ func TestLogoutTokenAndLoginAtOnce(t *testing.T) {
 	b.logOut("1", "", "s1")
 }
 
+// ATK-O04: a login after the user's own logout is not taken for an older one when somebody else's logout arrives.
+func TestLogoutTokenAndTheNextUser(t *testing.T) {
+	for name, tt := range map[string]struct{ subject, sid string }{"sid": {"", "s1"}, "sub": {"alice", ""}} {
+		t.Run(name, func(t *testing.T) {
+			b := newBed(t, Config{})
+			b.logOut("1", tt.subject, tt.sid)
+			b.clock.add(time.Second)
+			br := newBrowser(t)
+			if err := b.loginAt(br, testIssuer, "alice", "s1", b.clock.now()); err != nil {
+				t.Fatal(err)
+			}
+			b.clock.add(time.Second)
+			b.logOut("2", "bob", "")
+			b.load(br)
+		})
+	}
+}
+
 // A logout is remembered until the last session that it could concern has ended.
 func TestLogoutTokenIsRemembered(t *testing.T) {
 	b := newBed(t, Config{AbsoluteTimeout: 2 * time.Hour, IdleTimeout: 2 * time.Hour})
@@ -224,6 +242,9 @@ func TestLogoutTokenStopsRefresh(t *testing.T) {
 				if !slices.Equal(b.as.revoked, tt.want) {
 					t.Fatalf("revoked %d", len(b.as.revoked))
 				}
+				if slices.Contains(b.events.kinds(), client.EventTokenRefreshed) {
+					t.Fatal("a dead session was refreshed")
+				}
 				// And none is begun.
 				br.do(func(w http.ResponseWriter, r *http.Request) {
 					_, err := b.fresh(w, r, b.as, s, false)
@@ -259,6 +280,29 @@ func TestLogoutTokenStopsRefresh(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Another request notices the logout while the refresh is under way: neither the old tokens nor the new are left alive.
+func TestLogoutTokenNoticedDuringRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, Config{})
+		br := newBrowser(t)
+		s := b.login(br, "alice")
+		b.as.hook = func() {
+			b.logOut("1", "alice", "")
+			_, err := b.Load(br.request())
+			wantError(t, err, ErrSessionEnded, "backchannel_logout")
+		}
+		br.do(func(w http.ResponseWriter, r *http.Request) {
+			_, err := b.fresh(w, r, b.as, s, true)
+			wantError(t, err, ErrSessionEnded, "backchannel_logout")
+		})
+		synctest.Wait()
+		slices.Sort(b.as.revoked)
+		if !slices.Equal(b.as.revoked, []client.Secret{"refresh-1", "refresh-2"}) {
+			t.Fatalf("revoked %d", len(b.as.revoked))
+		}
+	})
 }
 
 // A read costs no allocation more, whether or not there are logouts.

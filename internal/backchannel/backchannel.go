@@ -2,8 +2,7 @@
 // server: the token endpoint, metadata, keys, userinfo, revocation.
 //
 // [Client.Do] sends one request and returns a whole, bounded answer or an
-// [*Error]; [Client.RoundTripper] gives the same to code that wants an
-// [http.RoundTripper]. The caller says what kind of call it is, a [Class], and
+// [*Error]. The caller says what kind of call it is, a [Class], and
 // that decides whether the request may be sent twice.
 //
 // # What holds for every call
@@ -187,25 +186,6 @@ func (c *Client) Do(req *http.Request, class Class, maxBody int64) (*Response, e
 		Body:       resp.Body.(*memory).data,
 		RetryAfter: wait,
 	}, nil
-}
-
-// RoundTripper returns c as an [http.RoundTripper] for calls of one class, with
-// the rules of [Client.Do]. The body of an answer is in memory; its Request is
-// nil, so that an error that keeps the answer does not keep the secrets that
-// were sent. Any error is an [*Error]; an [http.Client] around it wraps that in
-// a [*net/url.Error], whose text has the URL.
-func (c *Client) RoundTripper(class Class, maxBody int64) http.RoundTripper {
-	return roundTripper{c, class, maxBody}
-}
-
-type roundTripper struct {
-	client  *Client
-	class   Class
-	maxBody int64
-}
-
-func (rt roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
-	return rt.client.do(req, rt.class, rt.maxBody)
 }
 
 func (c *Client) do(req *http.Request, class Class, maxBody int64) (*http.Response, error) {

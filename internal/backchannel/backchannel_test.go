@@ -2,7 +2,6 @@ package backchannel
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +14,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
-
-	"golang.org/x/oauth2"
 )
 
 func TestRequestOnTheWire(t *testing.T) {
@@ -166,86 +163,6 @@ func TestCallersTraceIsKept(t *testing.T) {
 	wantBody(t, resp, err, 200, "ok")
 	if wrote.Load() != 1 {
 		t.Errorf("the caller's hook was called %d times", wrote.Load())
-	}
-}
-
-func TestRoundTripper(t *testing.T) {
-	var requests atomic.Int32
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		requests.Add(1)
-		switch r.URL.Path {
-		case "/redirect":
-			http.Redirect(w, r, "/stolen", http.StatusTemporaryRedirect)
-		case "/big":
-			w.Write(make([]byte, 200))
-		default:
-			w.Header().Set("X-Test", "yes")
-			w.WriteHeader(http.StatusTeapot)
-			io.WriteString(w, "body")
-		}
-	}))
-	defer srv.Close()
-	hc := &http.Client{Transport: loopback(t, Config{}).RoundTripper(OneTimeGrant, 100)}
-
-	resp, err := hc.Do(newGrant(t, srv.URL))
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := io.ReadAll(iotest.OneByteReader(resp.Body))
-	if err != nil || string(body) != "body" || resp.StatusCode != http.StatusTeapot || resp.Header.Get("X-Test") != "yes" || resp.ContentLength != 4 {
-		t.Errorf("answer = %d %q %v (%v)", resp.StatusCode, body, resp.Header, err)
-	}
-	if resp.Request != nil {
-		t.Error("the answer holds the request, and its secrets")
-	}
-	if err := resp.Body.Close(); err != nil {
-		t.Error(err)
-	}
-
-	// ATK-T08: net/http's client around it does not get to see the redirect.
-	requests.Store(0)
-	_, err = hc.Do(newGrant(t, srv.URL+"/redirect"))
-	wantError(t, err, KindRedirect, false)
-	if requests.Load() != 1 {
-		t.Errorf("%d requests, want 1", requests.Load())
-	}
-	_, err = hc.Do(newGrant(t, srv.URL+"/big"))
-	wantError(t, err, KindTooLarge, true)
-}
-
-func TestOAuth2OnTop(t *testing.T) {
-	var requests atomic.Int32
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		requests.Add(1)
-		w.Header().Set("Content-Type", "application/json")
-		switch r.FormValue("code") {
-		case "good":
-			io.WriteString(w, `{"access_token":"AT","token_type":"Bearer"}`)
-		case "reset":
-			panic(http.ErrAbortHandler)
-		default:
-			w.WriteHeader(400)
-			io.WriteString(w, `{"error":"invalid_grant"}`)
-		}
-	}))
-	defer srv.Close()
-	ctx := context.WithValue(t.Context(), oauth2.HTTPClient, &http.Client{Transport: loopback(t, Config{}).RoundTripper(OneTimeGrant, 0)})
-	conf := oauth2.Config{ClientID: "id", ClientSecret: "SECRET-CANARY", Endpoint: oauth2.Endpoint{TokenURL: srv.URL, AuthStyle: oauth2.AuthStyleInHeader}}
-
-	token, err := conf.Exchange(ctx, "good")
-	if err != nil || token.AccessToken != "AT" {
-		t.Errorf("token %v, error %v", token, err)
-	}
-	_, err = conf.Exchange(ctx, "bad")
-	if re, ok := errors.AsType[*oauth2.RetrieveError](err); !ok || re.ErrorCode != "invalid_grant" || re.Response.Request != nil {
-		t.Errorf("error = %v (%T)", err, err)
-	}
-	// ATK-T21: through x/oauth2 as well, a code is sent once.
-	requests.Store(0)
-	_, err = conf.Exchange(ctx, "reset")
-	wantError(t, err, KindTransport, true)
-	if requests.Load() != 1 {
-		t.Errorf("%d requests, want 1", requests.Load())
 	}
 }
 
