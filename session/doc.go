@@ -17,7 +17,7 @@
 // # What a cookie cannot do
 //
 // A cookie is the user's: a copy of it is as good as the original until its deadlines, which are inside. What ends
-// before, by logout, by a new login in the same browser, or with its grant, is remembered in this
-// process's memory. So is a refresh, until the browser is known to have the new tokens, and
+// before, by logout here or at the server, by a new login in the same browser, or with its grant, is remembered in
+// this process's memory. So is a refresh, until the browser is known to have the new tokens, and
 // the logins that were used up. All of that is bounded, and ends with the process.
 package session

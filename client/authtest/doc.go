@@ -43,6 +43,14 @@
 //
 // [Server.Requests] counts what arrived, so a test can assert that nothing did.
 //
+// # Logout
+//
+// A client with a BackchannelLogoutURI gets a logout token when a login that it
+// has seen ends at the end_session endpoint, or when [Server.Logout] says so;
+// [Server.LogoutToken] makes one to be sent by the test. A fault for
+// BackchannelLogout bends it. Without sockets, Config.LogoutTransport leads to
+// the client's handler.
+//
 // # Without sockets
 //
 // [New] makes the server without a listener: it is an http.Handler, and
