@@ -192,6 +192,8 @@ type Client struct {
 
 	keysMu sync.Mutex
 	keys   *idtoken.KeySet
+
+	signedWith sync.Map // algorithms of the ID tokens that were verified, of the few that there are
 }
 
 // New checks everything that can be checked without the network and returns an

@@ -50,11 +50,21 @@ func (c *Client) Exchange(ctx context.Context, req *AuthorizationRequest, resp *
 	if err != nil {
 		return nil, exchangeError(err)
 	}
+	t, err := c.accept(ctx, m, req, resp, tr)
+	if err != nil {
+		c.giveBack(ctx, tr)
+		return nil, err
+	}
+	t.ObtainedAt = sent
+	return t, nil
+}
+
+// accept holds what the token endpoint gave to what had been asked for: scopes, ID token, userinfo.
+func (c *Client) accept(ctx context.Context, m *Metadata, req *AuthorizationRequest, resp *AuthorizationResponse, tr *tokenResponse) (*Tokens, error) {
 	t, err := c.newTokens(tr, req.scopes)
 	if err != nil {
 		return nil, err
 	}
-	t.ObtainedAt = sent
 	if c.openID(req.scopes) {
 		if tr.idToken == "" {
 			return nil, idTokenError(&idtoken.Error{Reason: "missing"}) // OpenID Connect Core §3.1.3.3
@@ -140,6 +150,7 @@ func (c *Client) verify(ctx context.Context, raw Secret, e idtoken.Expectation) 
 	if err != nil {
 		return nil, idTokenError(err)
 	}
+	c.signedWith.Store(t.Algorithm, true)
 	return newIDToken(t, string(raw)), nil
 }
 

@@ -257,7 +257,7 @@ func TestKeySet(t *testing.T) {
 		b.as.SigningKey("ES256")
 		b.as.RotateKeys()
 		tokens, err := b.login(client.AuthorizationOptions{})
-		b.refused(tokens, err, failure{code: client.ErrIDToken, reason: "kid", requests: requests{token: 1, jwks: 1}})
+		b.refused(tokens, err, failure{code: client.ErrIDToken, reason: "kid", requests: requests{token: 1, jwks: 2}})
 	})
 	scenario(t, "ATK-J25 no kid, one key", func(b *bench) {
 		b.as.Misbehave(head("kid", nil))

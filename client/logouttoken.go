@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/idtoken"
@@ -163,7 +164,7 @@ func (c *Client) VerifyLogout(ctx context.Context, l *LogoutRequest) (*LogoutTok
 	if err != nil {
 		return nil, err
 	}
-	e.Algorithms = c.algorithms(m)
+	e.Algorithms = c.logoutAlgorithms(m)
 	if err := t.Authenticate(ctx, c.keySet(), e, received); err != nil {
 		return nil, logoutTokenError(err)
 	}
@@ -175,6 +176,21 @@ func (c *Client) VerifyLogout(ctx context.Context, l *LogoutRequest) (*LogoutTok
 		Issuer: c.cfg.Issuer, Subject: t.Subject, SID: t.SID, ID: t.ID, IssuedAt: t.IssuedAt, Expiry: t.Expiry,
 		ReceivedAt: received, ReplayableUntil: until.Add(2 * c.cfg.Leeway),
 	}, nil
+}
+
+// logoutAlgorithms are those that the server signs this client's ID tokens with:
+// a logout token uses the same (OpenID Connect Back-Channel Logout 1.0 §2.6).
+// Before the first login of this process all that are accepted will do.
+func (c *Client) logoutAlgorithms(m *Metadata) []string {
+	accepted := c.algorithms(m)
+	seen := slices.DeleteFunc(slices.Clone(accepted), func(alg string) bool {
+		_, ok := c.signedWith.Load(alg)
+		return !ok
+	})
+	if len(seen) == 0 {
+		return accepted
+	}
+	return seen
 }
 
 // logoutError is a refusal. There is no user to act on it: whoever sent it is misconfigured, or a stranger.

@@ -112,6 +112,22 @@ func TestLogoutToken(t *testing.T) {
 		_, err = b.c.LogoutToken(logoutRequest(token[:len(token)-4] + "AAAA"))
 		wantLogout(b.T, err, "sig")
 	})
+	// ATK-O07: the algorithm is that of this client's ID tokens, once one has been seen (OpenID Connect Back-Channel Logout 1.0 §2.6).
+	scenario(t, "another algorithm than the ID tokens'", func(b *bench) {
+		b.as.Misbehave(member(authtest.Metadata, "id_token_signing_alg_values_supported", []string{"ES256", "RS256"}))
+		rs256 := func(t *authtest.JWT) {
+			t.Header["alg"], t.Header["kid"], t.Key = "RS256", b.as.SigningKey("RS256").KeyID, b.as.SigningKey("RS256").Key
+		}
+		if _, err := b.c.LogoutToken(logoutRequest(b.logoutToken("", "s1", rs256))); err != nil {
+			b.Errorf("before any login: %v", err)
+		}
+		b.mustLogin(client.AuthorizationOptions{})
+		_, err := b.c.LogoutToken(logoutRequest(b.logoutToken("", "s1", rs256)))
+		wantLogout(b.T, err, "alg")
+		if _, err := b.c.LogoutToken(logoutRequest(b.logoutToken("", "s1", nil))); err != nil {
+			b.Error(err)
+		}
+	})
 	scenario(t, "keys away", func(b *bench) {
 		b.as.Misbehave(answer(authtest.JWKS, &authtest.Response{Status: 503}))
 		_, err := b.c.LogoutToken(logoutRequest(b.logoutToken("", "s1", nil)))

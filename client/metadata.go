@@ -1,6 +1,7 @@
 package client
 
 import (
+	"encoding/json"
 	"errors"
 	"slices"
 	"strings"
@@ -115,8 +116,9 @@ func (c *Client) readEndpoints(doc strictjson.Object, m *Metadata) error {
 		if err != nil {
 			return badMetadata("mtls_endpoint_aliases")
 		}
-		for name := range aliases.All() {
-			if v, _, err := aliases.String(name); err != nil || !c.endpointAllowed(v) {
+		for _, value := range aliases.All() { // by name each would be searched for
+			var v string
+			if json.Unmarshal(value, &v) != nil || !c.endpointAllowed(v) {
 				return NewError(ErrEndpointRefused, "mtls_endpoint_aliases", nil)
 			}
 		}
@@ -201,6 +203,8 @@ func weaker(old, new *Metadata) string {
 		return "userinfo_endpoint"
 	case moved(old.RevocationEndpoint, new.RevocationEndpoint): // it is sent every token
 		return "revocation_endpoint"
+	case moved(old.EndSessionEndpoint, new.EndSessionEndpoint): // it is sent the ID token
+		return "end_session_endpoint"
 	}
 	return ""
 }
@@ -216,7 +220,7 @@ func moved(old, new string) bool {
 // agree compares what two metadata documents say of the same server (ATK-D09).
 func agree(a, b *Metadata) bool {
 	return a.Issuer == b.Issuer && a.AuthorizationEndpoint == b.AuthorizationEndpoint && a.TokenEndpoint == b.TokenEndpoint &&
-		a.JWKSURI == b.JWKSURI && a.RevocationEndpoint == b.RevocationEndpoint && a.IssParameterSupported == b.IssParameterSupported &&
+		a.JWKSURI == b.JWKSURI && a.EndSessionEndpoint == b.EndSessionEndpoint && a.RevocationEndpoint == b.RevocationEndpoint && a.IssParameterSupported == b.IssParameterSupported &&
 		slices.Equal(a.CodeChallengeMethods, b.CodeChallengeMethods) && slices.Equal(a.TokenAuthMethods, b.TokenAuthMethods) &&
 		// RFC 8414 does not know this one, so its document may leave it out.
 		(b.UserInfoEndpoint == "" || a.UserInfoEndpoint == b.UserInfoEndpoint)

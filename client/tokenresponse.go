@@ -14,6 +14,7 @@ import (
 
 const (
 	maxTokenLength = 64 << 10
+	maxScope       = 8 << 10
 	maxExpiresIn   = 24 * time.Hour  // longer is clamped: better refreshed early
 	unsaidExpiry   = 5 * time.Minute // assumed where the server does not say and there is a refresh token
 )
@@ -67,9 +68,11 @@ func readTokenResponse(doc strictjson.Object, q Quirks) (*tokenResponse, error) 
 	for _, f := range [...]struct {
 		name string
 		to   *Secret
-	}{{"refresh_token", &r.refreshToken}, {"id_token", &r.idToken}} {
+		most int
+	}{{"refresh_token", &r.refreshToken, maxTokenLength}, {"id_token", &r.idToken, maxTokenBytes}} { // the ID token has a limit and a reason of its own
 		v, present, err := optionalString(doc, f.name)
-		if err != nil || present && (!isVSCHAR(v) || len(v) > 4*maxTokenLength) {
+		// Unlike an access token these go into no header, and a blank is VSCHAR (RFC 6749 appendix A.17).
+		if err != nil || present && (!isVSCHAR(strings.ReplaceAll(v, " ", "-")) || len(v) > f.most) {
 			return nil, badToken(f.name)
 		}
 		*f.to = Secret(v)
@@ -151,6 +154,9 @@ func (r *tokenResponse) readScope(doc strictjson.Object, q Quirks) error {
 		r.scope = strings.ReplaceAll(r.scope, ",", " ")
 	}
 	r.scopeSaid = strings.Trim(r.scope, " ") != "" // without a value it counts as omitted (OAuth 2.1 §3.2)
+	if len(r.scope) > maxScope {
+		return badToken("scope")
+	}
 	for s := range strings.SplitSeq(r.scope, " ") {
 		if s != "" && !isScopeToken(s) {
 			return badToken("scope")

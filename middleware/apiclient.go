@@ -157,6 +157,7 @@ func (t *apiTransport) send(req *http.Request, body io.ReadCloser, token *oauth2
 	resp, err := t.base.RoundTrip(out)
 	if resp != nil {
 		resp.Header.Del("Set-Cookie")
+		resp.Request = req // what a redirect comes from, also of a transport that does not say so
 	}
 	return resp, err
 }

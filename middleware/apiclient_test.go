@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -326,4 +327,21 @@ func TestClientContext(t *testing.T) {
 	if _, err := detached.Token(); err != nil {
 		t.Errorf("a detached context: %v", err)
 	}
+}
+
+// A transport that does not say which request it answered is no way around the check of a redirect's origin.
+func TestRedirectOfTerseTransport(t *testing.T) {
+	var evil atomic.Int32
+	b := newBench(t, options{cfg: Config{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Host == "evil.example" {
+			evil.Add(1)
+		}
+		return &http.Response{StatusCode: 307, Header: http.Header{"Location": {"https://evil.example/"}}, Body: http.NoBody}, nil
+	})}})
+	acting(t, b, func(w http.ResponseWriter, r *http.Request) {
+		_, err := b.auth.Client(r.Context()).Get("https://api.example/")
+		if !errors.Is(err, client.ErrRedirectRefused) || evil.Load() != 0 {
+			t.Errorf("got %v, %d requests", err, evil.Load())
+		}
+	})
 }

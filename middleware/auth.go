@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/client"
+	"github.com/sallyport/sallyport/internal/returnto"
 	"github.com/sallyport/sallyport/session"
 )
 
@@ -110,7 +111,7 @@ func (cfg *Config) setDefaults() error {
 	if cfg.DefaultReturnTo == "" {
 		cfg.DefaultReturnTo = "/"
 	}
-	if u, err := url.Parse(cfg.DefaultReturnTo); err != nil || u.IsAbs() || u.Host != "" || !strings.HasPrefix(u.Path, "/") || strings.ContainsAny(cfg.DefaultReturnTo, "\\ ") {
+	if returnto.Clean(cfg.DefaultReturnTo, func(string) bool { return false }, "") != cfg.DefaultReturnTo {
 		return misconfigured("default_return_to", `write DefaultReturnTo as a path of this application, such as "/home"`)
 	}
 	if cfg.Transport == nil {

@@ -3,6 +3,7 @@ package middleware
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"unicode"
 
 	"github.com/sallyport/sallyport/client"
@@ -34,10 +35,15 @@ func (a *Auth) startLogin(w http.ResponseWriter, r *http.Request, c *client.Clie
 	if v := query["return_to"]; len(v) == 1 {
 		returnTo = returnto.Clean(v[0], a.isOwn, returnTo)
 	}
+	hint := ""
 	if iss, asked := query["iss"]; asked && c == nil { // OpenID Connect Core §4: a login that somebody else initiates
 		if c = a.byIssuer(iss); c == nil {
 			a.fail(w, r, nil, client.NewError(errUnknownIssuer, "", nil))
 			return
+		}
+		hint = query.Get("login_hint")
+		if target, ours := strings.CutPrefix(query.Get("target_link_uri"), a.base+"/"); ours {
+			returnTo = returnto.Clean("/"+target, a.isOwn, returnTo)
 		}
 	}
 	if c == nil && len(a.clients) > 1 {
@@ -47,7 +53,7 @@ func (a *Auth) startLogin(w http.ResponseWriter, r *http.Request, c *client.Clie
 	if c == nil {
 		c = a.clients[0]
 	}
-	req, err := a.authorizationRequest(r, c)
+	req, err := a.authorizationRequest(r, c, hint)
 	if err != nil {
 		a.fail(w, r, c, err)
 		return
@@ -61,11 +67,14 @@ func (a *Auth) startLogin(w http.ResponseWriter, r *http.Request, c *client.Clie
 	redirect(w, req.URL())
 }
 
-func (a *Auth) authorizationRequest(r *http.Request, c *client.Client) (req *client.AuthorizationRequest, err error) {
+func (a *Auth) authorizationRequest(r *http.Request, c *client.Client, hint string) (req *client.AuthorizationRequest, err error) {
 	defer contain(&err)
 	var opts client.AuthorizationOptions
 	if a.cfg.Authorization != nil {
 		opts = a.cfg.Authorization(r)
+	}
+	if opts.LoginHint == "" {
+		opts.LoginHint = hint
 	}
 	return c.AuthorizationRequest(r.Context(), opts)
 }

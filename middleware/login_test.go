@@ -116,6 +116,17 @@ func TestLoginStart(t *testing.T) {
 		if rec.Code != http.StatusSeeOther || strings.Contains(rec.Header().Get("Location"), "evil") {
 			t.Errorf("a known issuer: %d", rec.Code)
 		}
+		// OpenID Connect Core §4: the hint is passed on, and a target of ours is where the user ends.
+		p := br.begin("/auth/login?iss=https%3A%2F%2Fas-a.example&login_hint=user-bob&target_link_uri=" + url.QueryEscape(rp+"/reports?year=2026"))
+		if u, err := url.Parse(p.location); err != nil || u.Query().Get("login_hint") != "user-bob" {
+			t.Errorf("sent on to %s", p.location)
+		}
+		if got := br.send(p.request()).Header().Get("Location"); got != "/reports?year=2026" {
+			t.Errorf("ends at %s", got)
+		}
+		if u, _ := url.Parse(br.get("/auth/login?login_hint=mallory").Header().Get("Location")); u.Query().Has("login_hint") {
+			t.Error("a hint that no provider gave")
+		}
 	})
 }
 

@@ -76,13 +76,17 @@ func contained(f func() error) (err error) {
 
 // farewell is the page after a logout.
 func (a *Auth) farewell(w http.ResponseWriter, r *http.Request) {
-	page{status: http.StatusOK, title: "You are logged out", text: "This application has forgotten your session.", links: a.onward()}.write(w, r)
+	page{status: http.StatusOK, title: "You are logged out", text: "This application has no session of yours.", links: a.onward()}.write(w, r)
 }
 
 // loggedOut answers the post-logout redirect URI. The session ended before the browser left, so all that state decides is which page to show (ATK-O02).
 func (a *Auth) loggedOut(w http.ResponseWriter, r *http.Request) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if state := query["state"]; err == nil && len(state) == 1 && a.sessions.TakeLogout(w, r, state[0]) == nil {
+		a.farewell(w, r)
+		return
+	}
+	if _, err := a.Session(r); err != nil { // nobody is logged in: a provider that does not send state back is no reason to worry the user
 		a.farewell(w, r)
 		return
 	}

@@ -229,8 +229,8 @@ func FromContext(ctx context.Context) (*session.Session, bool) {
 // Session returns the session of r for handlers that are open to everybody, session.ErrNoSession when there is none, or why there is none.
 // Every error means "not logged in". It changes nothing and sets no cookie.
 func (a *Auth) Session(r *http.Request) (s *session.Session, err error) {
-	if s, ok := FromContext(r.Context()); ok {
-		return s, nil
+	if sc, ok := r.Context().Value(sessionKey{}).(*sessionContext); ok && (sc.auth == nil || sc.auth == a) {
+		return sc.session.Load(), nil
 	}
 	defer contain(&err)
 	if s, err = a.sessions.Load(r); err != nil {

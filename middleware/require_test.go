@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/sallyport/sallyport/client"
 	"github.com/sallyport/sallyport/client/authtest"
+	"github.com/sallyport/sallyport/session"
 )
 
 // isProblem checks an answer for programs and returns its code.
@@ -225,6 +227,13 @@ func TestRequireNested(t *testing.T) {
 	elsewhere := newBench(t, options{})
 	b.handler = b.auth.Handler(b.auth.RequireLogin(elsewhere.auth.RequireToken(http.HandlerFunc(who))))
 	isProblem(t, br.get("/x"), http.StatusUnauthorized, "login_required")
+	// Nor is it to a handler that asks.
+	b.handler = b.auth.Handler(b.auth.RequireLogin(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s, err := elsewhere.auth.Session(r); !errors.Is(err, session.ErrNoSession) && !errors.Is(err, session.ErrCookie) {
+			t.Errorf("got %v, %v", s, err)
+		}
+	})))
+	br.get("/x")
 }
 
 // The writer goes through untouched, so streaming and hijacking keep working.

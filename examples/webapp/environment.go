@@ -1,12 +1,14 @@
 package main
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -121,6 +123,13 @@ func readRoots(file string) (*x509.CertPool, error) {
 		return nil, errors.New("OAUTH_CA: no certificate in the file")
 	}
 	return pool, nil
+}
+
+// transport calls the resource: with the authorization server's roots, as the default resource is there.
+func transport(roots *x509.CertPool) http.RoundTripper {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	return t
 }
 
 // pathOf is what follows the authority of a URL.

@@ -35,7 +35,7 @@ func routes(cfg client.Config, keys [][]byte, resource string) (http.Handler, er
 	if err != nil {
 		return nil, err
 	}
-	auth, err := middleware.New(s, c)
+	auth, err := middleware.Config{Transport: transport(cfg.RootCAs)}.New(s, c)
 	if err != nil {
 		return nil, err
 	}

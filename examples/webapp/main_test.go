@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -93,7 +94,7 @@ func app(t *testing.T, server authtest.Config, resource string) (*authtest.Serve
 	h, err := routes(client.Config{
 		Issuer: as.Issuer(), ClientID: "web", Authentication: client.SecretBasic(client.Secret("canary-client-secret")),
 		RedirectURI: origin + "/auth/callback", PostLogoutRedirectURI: origin + "/auth/logout/callback",
-		Scopes: []string{"openid", "profile", "email", "offline_access"}, UserInfo: true,
+		Scopes: []string{"openid", "profile", "email", "offline_access"}, UserInfo: true, RootCAs: as.CertPool(),
 	}, [][]byte{session.GenerateKey()}, resource)
 	if err != nil {
 		t.Fatal(err)
@@ -105,7 +106,22 @@ func app(t *testing.T, server authtest.Config, resource string) (*authtest.Serve
 	if err != nil {
 		t.Fatal(err)
 	}
-	return as, &http.Client{Jar: jar}, origin
+	c := &http.Client{Jar: jar}
+	if pool := as.CertPool(); pool != nil {
+		c.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	}
+	return as, c, origin
+}
+
+// OAUTH_CA counts for the default resource too: it is the authorization server's.
+func TestPrivateAuthority(t *testing.T) {
+	_, c, origin := app(t, authtest.Config{TLS: true, IssuerPath: "/tenant/"}, "")
+	if status, _, _ := get(t, c, origin+"/me", "Accept", "text/html"); status != 200 {
+		t.Fatalf("login: %d", status)
+	}
+	if status, body, _ := get(t, c, origin+"/api/resource"); status != 200 || !strings.Contains(body, "user-alice") {
+		t.Errorf("resource: %d %s", status, body)
+	}
 }
 
 func get(t *testing.T, c *http.Client, url string, header ...string) (int, string, http.Header) {

@@ -194,6 +194,9 @@ func (m *message) checkHash(name, value string) bool {
 // token reads the claims that Token has fields for; those that a check has not seen must have the right type as well.
 func (m *message) token() (*Token, error) {
 	t := &Token{Payload: json.RawMessage(m.payload)}
+	if m.alg != nil {
+		t.Algorithm = m.alg.name
+	}
 	var err error
 	if t.Audience, err = audience(m.claims); err != nil {
 		return nil, fail(reasonAud, "aud is neither a string nor an array of strings")

@@ -190,6 +190,7 @@ type wanted struct {
 type candidates struct {
 	keys [2]*publicKey
 	n    int
+	from *snapshot // the key set they are of
 }
 
 // choose picks by kid, and where a kid occurs twice by kty, use, alg and curve (FAPI 2.0 Security Profile §5.4.3). It fails with
@@ -214,7 +215,7 @@ func choose(keys []publicKey, w wanted) (candidates, error) {
 	switch {
 	case w.kid == "" && count > 1:
 		// OpenID Connect Core §10.1: with several keys the token must say which.
-		return candidates{}, fail(reasonKid, "no key id, and more than one key fits")
+		return candidates{}, errAmbiguous
 	case count == 0 && w.kid != "" && otherCurve:
 		return candidates{}, fail(reasonSig, "the key is on another curve than the algorithm's")
 	case count == 0:
@@ -223,7 +224,11 @@ func choose(keys []publicKey, w wanted) (candidates, error) {
 	return found, nil
 }
 
-var errNoKey = fail(reasonKid, "the key set has no such key for this algorithm")
+// What a newer key set may mend.
+var (
+	errNoKey     = fail(reasonKid, "the key set has no such key for this algorithm")
+	errAmbiguous = fail(reasonKid, "no key id, and more than one key fits")
+)
 
 // suits reports whether the key is of the algorithm's type, meant for the algorithm, and this issuer's.
 func (k *publicKey) suits(w wanted) bool {

@@ -81,12 +81,26 @@ func (k *KeySet) find(ctx context.Context, w wanted) (candidates, error) {
 	set, err := k.current(ctx)
 	for final := false; err == nil; {
 		found, chosen := choose(set.keys, w)
-		if final || !errors.Is(chosen, errNoKey) {
+		if found.from = set; final || !errors.Is(chosen, errNoKey) && !errors.Is(chosen, errAmbiguous) {
 			return found, chosen
 		}
 		set, final, err = k.refetch(ctx, set)
 	}
 	return candidates{}, err
+}
+
+// newer returns the keys to try of a set that is newer than the one that tried was found in, and none if there is no
+// such set to be had: a token without a key id does not say that its key is a new one (OpenID Connect Core §10.1.1).
+func (k *KeySet) newer(ctx context.Context, w wanted, tried candidates) candidates {
+	set, _, err := k.refetch(ctx, tried.from)
+	if err != nil || set == tried.from {
+		return candidates{}
+	}
+	found, err := choose(set.keys, w)
+	if err != nil {
+		return candidates{}
+	}
+	return found
 }
 
 // current returns the cached set while it serves, and fetches one otherwise.

@@ -355,3 +355,29 @@ func TestSingleFlight(t *testing.T) {
 		})
 	})
 }
+
+// Without a key id nothing in the token says that its key is a new one: one fetch, within the same budget, finds out.
+func TestRotationWithoutKeyID(t *testing.T) {
+	t.Run("ATK-J29/the one key is another", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p := newProvider(jwk(p256A(), ""))
+			set := p.keySet()
+			p.expect(t, set, "", p256A(), "", 1)
+			p.set(func() { p.document = jwks(jwk(p256B(), "")) })
+			p.expect(t, set, "", p256B(), "", 2)
+			p.expect(t, set, "", p256A(), "sig", 2) // ATK-J30, and the budget is spent
+			p.pass(time.Minute)
+			p.expect(t, set, "", p256A(), "sig", 3)
+		})
+	})
+	t.Run("ATK-J25/of two keys one is left", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			p := newProvider(jwk(p256A(), "a"), jwk(p256B(), "b"))
+			set := p.keySet()
+			p.expect(t, set, "", p256B(), "kid", 2)
+			p.set(func() { p.document = jwks(jwk(p256B(), "b")) })
+			p.pass(time.Minute)
+			p.expect(t, set, "", p256B(), "", 3)
+		})
+	})
+}

@@ -55,6 +55,7 @@ type Token struct {
 	AuthorizedParty, Nonce, ACR, SID string
 	Expiry, IssuedAt, AuthTime       time.Time
 	Payload                          json.RawMessage // all claims as they were signed
+	Algorithm                        string          // of the signature; empty if it was not verified
 }
 
 // Verify checks an ID token as OpenID Connect Core §3.1.3.7 asks, and more strictly where the package says so. It returns an
@@ -186,14 +187,22 @@ func (s *signed) verify(ctx context.Context) error {
 		return nil
 	}
 	tenant, _, _ := s.claims.String("tid")
-	found, err := s.keys.find(ctx, wanted{alg: s.alg, kid: s.kid, issuer: s.expected.Issuer, tenant: tenant})
+	w := wanted{alg: s.alg, kid: s.kid, issuer: s.expected.Issuer, tenant: tenant}
+	found, err := s.keys.find(ctx, w)
 	if err != nil {
 		return err
 	}
-	for _, k := range found.keys[:found.n] {
-		if s.alg.verify(k.key, s.message.signed, s.signature) {
-			return nil
-		}
+	if s.byOneOf(found) || s.kid == "" && s.byOneOf(s.keys.newer(ctx, w, found)) {
+		return nil
 	}
 	return fail(reasonSig, "the signature is not the key's")
+}
+
+func (s *signed) byOneOf(c candidates) bool {
+	for _, k := range c.keys[:c.n] {
+		if s.alg.verify(k.key, s.message.signed, s.signature) {
+			return true
+		}
+	}
+	return false
 }
