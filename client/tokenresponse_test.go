@@ -89,6 +89,8 @@ func TestTokenResponseRefused(t *testing.T) {
 		{"ATK-T14 access token is not ASCII", json(`{"access_token":"é","token_type":"Bearer"}`), bad("access_token")},
 		{"ATK-T14 giant access token", json(`{"access_token":"` + strings.Repeat("a", 64<<10+1) + `","token_type":"Bearer"}`), bad("access_token")},
 		{"ATK-T14 refresh token splits a header", with(`"refresh_token":"a\r\nX: y"`), bad("refresh_token")},
+		{"ATK-T14 refresh token beyond all measure", with(`"refresh_token":"` + strings.Repeat("r", 65<<10) + `"`), bad("refresh_token")},
+		{"ATK-T16 scope beyond all measure", with(`"scope":"` + strings.Repeat("a ", 5<<10) + `"`), bad("scope")},
 		{"ATK-T14 refresh token is a number", with(`"refresh_token":7`), bad("refresh_token")},
 		{"ATK-T14 ID token is an object", with(`"id_token":{}`), bad("id_token")},
 		{"ATK-T15 access token twice", with(`"access_token":"B"`), bad("json")},
@@ -166,6 +168,11 @@ func TestTokenResponseAccepted(t *testing.T) {
 		{"null is left out", `"token_type":"bearer","refresh_token":null,"id_token":null,"expires_in":null`, func(b *bench, t *client.Tokens) {
 			if t.RefreshToken != "" || !t.Expiry.IsZero() {
 				b.Errorf("%+v", t)
+			}
+		}},
+		{"a blank is VSCHAR, RFC 6749 A.17", `"token_type":"bearer","refresh_token":"a b~"`, func(b *bench, t *client.Tokens) {
+			if t.RefreshToken != "a b~" {
+				b.Error("another refresh token")
 			}
 		}},
 		{"empty is left out", `"token_type":"bearer","refresh_token":""`, func(b *bench, t *client.Tokens) {
