@@ -130,7 +130,7 @@ func (o AuthorizationOptions) check() error {
 // authorizationParams are the parameters in the order they are sent.
 func (c *Client) authorizationParams(r *AuthorizationRequest, o AuthorizationOptions) []param {
 	prompt := o.Prompt
-	if prompt == "" && slices.Contains(r.scopes, "offline_access") {
+	if prompt == "" && !c.cfg.NoConsentPrompt && !c.provider.noConsent && slices.Contains(r.scopes, "offline_access") {
 		prompt = "consent" // OpenID Connect Core §11
 	}
 	p := []param{

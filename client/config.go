@@ -76,6 +76,9 @@ type Config struct {
 	// provider asks for beyond the standard ("access_type", "audience"). They
 	// cannot name a parameter of the protocol.
 	AuthorizationParams url.Values
+	// NoConsentPrompt leaves prompt=consent out when offline_access is asked for:
+	// the server has the user's consent by other means (OpenID Connect Core §11).
+	NoConsentPrompt bool
 	// UserInfo makes Exchange fetch the userinfo endpoint too, if the server has one; sub must match.
 	UserInfo bool
 	// UserInfoAlgorithm is the registered userinfo_signed_response_alg. If set, an
@@ -223,7 +226,7 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	c := &Client{cfg: cfg, provider: providers[cfg.Issuer]}
+	c := &Client{cfg: cfg, provider: providerOf(cfg.Issuer)}
 	c.http = backchannel.New(backchannel.Config{
 		Base: cfg.Transport, RootCAs: cfg.RootCAs, Timeout: cfg.Timeout, Now: cfg.Now,
 		AllowLoopback: isLoopback(hostOf(cfg.Issuer)), AllowPrivate: cfg.Quirks.AllowPrivateAddresses,

@@ -20,7 +20,8 @@ const (
 	EventMetadataLoaded  = "metadata.loaded"      // Code and Reason are set if it is weaker than what was too old to keep
 	EventMetadataRefused = "metadata.refused"     // new metadata would weaken the old: kept the old
 	EventMetadataFailed  = "metadata.failed"
-	EventJWKS            = "jwks" // Reason: refetched, unavailable, budget_spent
+	EventJWKS            = "jwks"          // Reason: refetched, unavailable, budget_spent
+	EventScopeIgnored    = "scope.ignored" // from client: a refresh granted more than the login; it is left out of account
 	EventQuirkActive     = "quirk.active"
 )
 

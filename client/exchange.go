@@ -118,7 +118,7 @@ func (c *Client) newTokens(tr *tokenResponse, asked []string) (*Tokens, error) {
 		t.Scopes = strings.Fields(tr.scope)
 		for _, s := range t.Scopes {
 			if !c.mayGrant(s, asked) {
-				return nil, NewError(ErrScope, "extra", nil).WithHint("more was granted than asked for: ask for it, or name it in Quirks.ExtraScopes")
+				return nil, NewError(ErrScope, "extra", nil).WithHint("more was granted than asked for (default client scopes of the server, an earlier consent): ask for it too, or name it in Quirks.ExtraScopes")
 			}
 		}
 	}
@@ -154,6 +154,13 @@ func (c *Client) verify(ctx context.Context, raw Secret, e idtoken.Expectation) 
 	return newIDToken(t, string(raw)), nil
 }
 
+// idTokenHints are what an operator can do about an honest server that is configured otherwise.
+var idTokenHints = map[string]string{
+	"alg": "Config.IDTokenAlgorithms does not have the algorithm, or the server does not announce it: set it to the registration's id_token_signed_response_alg",
+	"aud": "if the token is also for other audiences that are trusted, name them in Quirks.TrustedAudiences, or leave them out at the server",
+	"iat": "if the token is new, one of the two clocks is wrong",
+}
+
 // idTokenError gives a verification failure its code.
 func idTokenError(err error) *Error {
 	var ie *idtoken.Error
@@ -172,5 +179,5 @@ func idTokenError(err error) *Error {
 		e.Action = ActionStepUp
 		return e
 	}
-	return NewError(ErrIDToken, ie.Reason, nil)
+	return NewError(ErrIDToken, ie.Reason, nil).WithHint(idTokenHints[ie.Reason])
 }

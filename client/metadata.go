@@ -45,6 +45,7 @@ func (c *Client) parseMetadata(body []byte) (*Metadata, error) {
 	if err != nil {
 		return nil, badMetadata("json")
 	}
+	doc = doc.WithoutNull()
 	var m Metadata
 	iss, present, err := doc.String("issuer")
 	if err != nil || !present {
@@ -86,29 +87,31 @@ func (c *Client) parseMetadata(body []byte) (*Metadata, error) {
 }
 
 // readEndpoints reads every endpoint and refuses the document for one that may
-// not be used, also for those that this module does not call: a server that
-// names them is not the one that was configured (ATK-D03, D06, D12).
+// not be used (ATK-D03, D06, D12). Of those that this module does not call only
+// the form is judged: a document that is careless with them is not to be trusted.
 func (c *Client) readEndpoints(doc strictjson.Object, m *Metadata) error {
-	for name, to := range map[string]*string{
-		"authorization_endpoint": &m.AuthorizationEndpoint, "token_endpoint": &m.TokenEndpoint, "jwks_uri": &m.JWKSURI,
-		"userinfo_endpoint": &m.UserInfoEndpoint, "revocation_endpoint": &m.RevocationEndpoint, "end_session_endpoint": &m.EndSessionEndpoint,
-		"pushed_authorization_request_endpoint": nil, "introspection_endpoint": nil, "device_authorization_endpoint": nil,
+	for _, e := range [...]struct {
+		name string
+		to   *string
+	}{
+		{"authorization_endpoint", &m.AuthorizationEndpoint}, {"token_endpoint", &m.TokenEndpoint}, {"jwks_uri", &m.JWKSURI},
+		{"userinfo_endpoint", &m.UserInfoEndpoint}, {"revocation_endpoint", &m.RevocationEndpoint}, {"end_session_endpoint", &m.EndSessionEndpoint},
+		{"pushed_authorization_request_endpoint", nil}, {"introspection_endpoint", nil}, {"device_authorization_endpoint", nil},
 	} {
-		v, present, err := doc.String(name)
-		if err != nil {
-			return badMetadata(name)
-		}
-		if !present || v == "" {
-			continue
-		}
-		if !c.endpointAllowed(v) {
-			return NewError(ErrEndpointRefused, name, nil).WithHint("it must be https, without fragment or user information, on the issuer's own domain or on a host of Config.EndpointHosts")
-		}
-		if namesOurs(v) {
-			return NewError(ErrEndpointRefused, name, nil).WithHint("its query has a parameter that this client sends, and a server that takes the first of two would take the other")
-		}
-		if to != nil {
-			*to = v
+		v, present, err := doc.String(e.name)
+		switch {
+		case err != nil:
+			return badMetadata(e.name)
+		case !present || v == "":
+		case !c.endpointWellFormed(v):
+			return NewError(ErrEndpointRefused, e.name, nil).WithHint("it must be https, without fragment or user information")
+		case e.to == nil:
+		case !c.endpointAllowed(v):
+			return NewError(ErrEndpointRefused, e.name, nil).WithHint("it is not on the issuer's own domain: name its host in Config.EndpointHosts if that is where the server has it")
+		case namesOurs(v):
+			return NewError(ErrEndpointRefused, e.name, nil).WithHint("its query has a parameter that this client sends, and a server that takes the first of two would take the other")
+		default:
+			*e.to = v
 		}
 	}
 	if raw, present := doc.Get("mtls_endpoint_aliases"); present {
@@ -118,8 +121,8 @@ func (c *Client) readEndpoints(doc strictjson.Object, m *Metadata) error {
 		}
 		for _, value := range aliases.All() { // by name each would be searched for
 			var v string
-			if json.Unmarshal(value, &v) != nil || !c.endpointAllowed(v) {
-				return NewError(ErrEndpointRefused, "mtls_endpoint_aliases", nil)
+			if json.Unmarshal(value, &v) != nil || !c.endpointWellFormed(v) {
+				return NewError(ErrEndpointRefused, "mtls_endpoint_aliases", nil).WithHint("it must be https, without fragment or user information")
 			}
 		}
 	}
@@ -160,7 +163,7 @@ func (c *Client) supported(m *Metadata) error {
 		}
 	}
 	if name, _ := c.cfg.Authentication.method(); m.TokenAuthMethods != nil && !slices.Contains(m.TokenAuthMethods, name) {
-		return configError("authentication", "the server does not announce the configured client authentication method: choose one that it has")
+		return configError("authentication", "the server does not announce the configured client authentication method: use SecretPost where it has client_secret_post, SecretBasic where it has client_secret_basic")
 	}
 	if c.cfg.ResponseMode == FormPost && m.ResponseModes != nil && !slices.Contains(m.ResponseModes, "form_post") {
 		return configError("response_mode", "the server does not announce response_mode form_post")

@@ -1,12 +1,15 @@
 package client
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Quirks are relaxations for a provider that does not keep to the standard.
 // Each field says what the caller takes over; each one that is set raises an
 // [EventQuirkActive] when the client is made.
 type Quirks struct {
-	// NoPKCE sends no code_challenge, for providers that reject it (LinkedIn).
+	// NoPKCE sends no code_challenge, for providers that reject it (LinkedIn, unless it is switched on for the app).
 	// The nonce (or, without ID tokens, the state alone) then stands between a
 	// stolen code and the session.
 	NoPKCE bool
@@ -15,7 +18,7 @@ type Quirks struct {
 	// sure that the server checks it, or relies on the nonce (RFC 9700 §2.1.1).
 	// Metadata that lists methods without S256 is refused all the same.
 	AssumePKCE bool
-	// NoNonce accepts ID tokens without nonce (LinkedIn). Only together with PKCE; ErrConfig otherwise.
+	// NoNonce accepts ID tokens without nonce (LinkedIn). Only together with PKCE, which has to be switched on there; ErrConfig otherwise.
 	NoNonce bool
 	// IgnoreUnannouncedIss ignores the iss response parameter of a server that
 	// does not announce it, instead of comparing it (RFC 9207 §2.4).
@@ -64,8 +67,18 @@ func (q Quirks) active() []string {
 
 // provider is what is known about one issuer beyond its metadata.
 type provider struct {
-	hosts  []string            // endpoints live there too
-	scopes map[string][]string // a scope and the names it is granted under
+	hosts     []string            // endpoints live there too
+	scopes    map[string][]string // a scope and the names it is granted under
+	anyScope  bool                // grants what was consented to before, asked for or not
+	noConsent bool                // prompt=consent is not what gets a refresh token
+}
+
+// providerOf returns what is known about an issuer.
+func providerOf(issuer string) provider {
+	if strings.HasPrefix(issuer, "https://login.microsoftonline.com/") { // one issuer for each tenant
+		return provider{hosts: []string{"graph.microsoft.com"}, anyScope: true, noConsent: true}
+	}
+	return providers[issuer]
 }
 
 // providers are the issuers whose endpoints or scope names differ from what
@@ -94,7 +107,7 @@ func (c *Client) granted(asked string, scopes []string) bool {
 
 // mayGrant reports whether a granted scope is covered by what was asked.
 func (c *Client) mayGrant(granted string, asked []string) bool {
-	if slices.Contains(asked, granted) || slices.Contains(c.cfg.Quirks.ExtraScopes, granted) || slices.Contains(c.cfg.Quirks.ExtraScopes, "*") {
+	if c.provider.anyScope || slices.Contains(asked, granted) || slices.Contains(c.cfg.Quirks.ExtraScopes, granted) || slices.Contains(c.cfg.Quirks.ExtraScopes, "*") {
 		return true
 	}
 	for _, a := range asked {

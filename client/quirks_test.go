@@ -153,7 +153,6 @@ func TestQuirksGoNoFurther(t *testing.T) {
 		{"TrustedAudiences: ours is not there", func(q *client.Quirks) { q.TrustedAudiences = []string{"api"} }, claim("aud", "api"), nil, client.ErrIDToken, "aud"},
 		{"AzpOptional: azp of another", func(q *client.Quirks) { q.AzpOptional = true }, claim("azp", "evil"), nil, client.ErrIDToken, "azp"},
 		{"MissingTokenType: another type", func(q *client.Quirks) { q.MissingTokenType = true }, member(authtest.Token, "token_type", "mac"), nil, client.ErrTokenType, ""},
-		{"MissingTokenType: null", func(q *client.Quirks) { q.MissingTokenType = true }, authtest.Fault{Endpoint: authtest.Token, JSON: func(m map[string]any) { m["token_type"] = nil }}, nil, client.ErrTokenType, ""},
 		{"FormTokenResponse: a page", func(q *client.Quirks) { q.FormTokenResponse = true }, answer(authtest.Token, authtest.HTML(200)), nil, client.ErrContentType, ""},
 		{"FormTokenResponse: no form", func(q *client.Quirks) { q.FormTokenResponse = true }, answer(authtest.Token, page(200, "application/x-www-form-urlencoded", "%zz")), nil, client.ErrTokenResponse, "form"},
 		{"FormTokenResponse: token twice", func(q *client.Quirks) { q.FormTokenResponse = true }, answer(authtest.Token, page(200, "application/x-www-form-urlencoded", "access_token=a&access_token=b&token_type=bearer")), nil, client.ErrTokenResponse, "duplicate"},

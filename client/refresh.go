@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/sallyport/sallyport/internal/backchannel"
 	"github.com/sallyport/sallyport/internal/idtoken"
@@ -38,6 +39,7 @@ func (c *Client) Refresh(ctx context.Context, previous *Tokens) (*Tokens, error)
 	if err != nil {
 		return nil, refreshError(err)
 	}
+	c.ignoreExtra(ctx, tr, previous.Scopes)
 	t, err := c.newTokens(tr, previous.Scopes)
 	if err != nil {
 		c.giveBack(ctx, tr)
@@ -57,6 +59,18 @@ func (c *Client) Refresh(ctx context.Context, previous *Tokens) (*Tokens, error)
 		}
 	}
 	return t, nil
+}
+
+// ignoreExtra leaves what a refresh grants beyond the login's scopes out of
+// account: to refuse it would end every session of a server whose operator has
+// added a default scope. The session goes on with what it had.
+func (c *Client) ignoreExtra(ctx context.Context, tr *tokenResponse, granted []string) {
+	scopes := strings.Fields(tr.scope)
+	kept := slices.DeleteFunc(slices.Clone(scopes), func(s string) bool { return !c.mayGrant(s, granted) })
+	if len(kept) < len(scopes) {
+		tr.scope = strings.Join(kept, " ")
+		c.emit(ctx, Event{Kind: EventScopeIgnored})
+	}
 }
 
 // giveBack revokes the tokens of an answer that is not used: nobody else knows

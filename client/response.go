@@ -142,7 +142,7 @@ func (r *AuthorizationResponse) fill(params []param) error {
 			r.err.uri = p.value
 		case "response":
 			jarm = true
-		default:
+		case "access_token", "id_token", "refresh_token":
 			smuggled = true
 		}
 	}
@@ -235,7 +235,7 @@ func (c *Client) CheckResponse(req *AuthorizationRequest, resp *AuthorizationRes
 func (c *Client) checkIss(req *AuthorizationRequest, resp *AuthorizationResponse) error {
 	switch {
 	case resp.iss == "" && req.issRequired:
-		return NewError(ErrIssMissing, "", nil)
+		return NewError(ErrIssMissing, "", nil).WithHint("the server announces the iss parameter and did not send it: a setting of the client there may exclude it")
 	case resp.iss == "" || !req.issRequired && c.cfg.Quirks.IgnoreUnannouncedIss:
 		return nil
 	case resp.iss != req.issuer:
@@ -256,6 +256,9 @@ func (r *AuthorizationResponse) authorizationError() *Error {
 		"request_not_supported", "request_uri_not_supported", "registration_not_supported":
 		e.Action = ActionFixConfiguration
 	}
+	if r.err.code == "invalid_scope" {
+		e.hint = "the server refuses one of Scopes: not every server knows offline_access (Google wants AuthorizationParams access_type=offline instead)"
+	}
 	return e
 }
 
@@ -263,6 +266,9 @@ func malformed(reason string) *Error { return NewError(ErrMalformedResponse, rea
 
 // State is the state parameter as it came; empty if there was none. It is a stranger's byte string.
 func (r *AuthorizationResponse) State() string { return r.state }
+
+// HasCode reports whether it brings a code and no error, so that an exchange would send something.
+func (r *AuthorizationResponse) HasCode() bool { return r.code != "" && r.err.code == "" }
 
 // String says no more than what this is.
 func (r AuthorizationResponse) String() string { return "authorization response" }

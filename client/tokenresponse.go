@@ -48,6 +48,7 @@ func judgeTokenResponse(resp *backchannel.Response, q Quirks) (*tokenResponse, e
 	if err != nil {
 		return nil, badToken("json")
 	}
+	doc = doc.WithoutNull() // without a value is left out (OAuth 2.1 §3.2)
 	// GitHub and Slack answer an error with 200 (ATK-T01).
 	if _, failed := doc.Get("error"); failed {
 		return nil, errorBody(NewError(ErrTokenEndpoint, "", nil), resp.Status, doc)

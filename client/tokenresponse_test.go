@@ -175,6 +175,7 @@ func TestTokenResponseAccepted(t *testing.T) {
 				b.Error("another refresh token")
 			}
 		}},
+		{"an error that is null is none", `"token_type":"bearer","error":null`, func(*bench, *client.Tokens) {}},
 		{"empty is left out", `"token_type":"bearer","refresh_token":""`, func(b *bench, t *client.Tokens) {
 			if t.RefreshToken != "" {
 				b.Errorf("%+v", t)

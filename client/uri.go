@@ -134,15 +134,18 @@ func checkRedirectURI(field, s string) error {
 // https (loopback http in development), no fragment, no user information, and a
 // host of the issuer's own registrable domain or of the configured list.
 func (c *Client) endpointAllowed(s string) bool {
+	u, _ := parseURI(s)
+	return c.endpointWellFormed(s) && c.hostAllowed(u)
+}
+
+// endpointWellFormed is endpointAllowed without regard to the host.
+func (c *Client) endpointWellFormed(s string) bool {
 	u, ok := parseURI(s)
 	if !ok || strings.Contains(s, "#") {
 		return false
 	}
 	iss, _ := parseURI(c.cfg.Issuer)
-	if u.Scheme != "https" && (u.Scheme != iss.Scheme || !isLoopback(u.Hostname())) {
-		return false
-	}
-	return c.hostAllowed(u)
+	return u.Scheme == "https" || u.Scheme == iss.Scheme && isLoopback(u.Hostname())
 }
 
 func (c *Client) hostAllowed(u *url.URL) bool {

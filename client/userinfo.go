@@ -44,7 +44,7 @@ func (c *Client) fetchUserInfo(ctx context.Context, m *Metadata, t *Tokens) (jso
 	}
 	// What was negotiated comes, or nothing is believed (OpenID Connect Core §5.3.2, ATK-U03).
 	if backchannel.MediaType(resp.Header) != accept {
-		return nil, NewError(ErrUserInfo, "content_type", nil)
+		return nil, NewError(ErrUserInfo, "content_type", nil).WithHint("set UserInfoAlgorithm if, and only if, the registration has userinfo_signed_response_alg")
 	}
 	body := resp.Body
 	if c.cfg.UserInfoAlgorithm != "" {

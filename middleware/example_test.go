@@ -17,7 +17,7 @@ func hello(w http.ResponseWriter, r *http.Request) {
 
 func Example() {
 	provider, err := client.New(client.Config{Issuer: "https://login.example.com", ClientID: "app", Authentication: client.SecretBasic(client.SecretFile("/run/secrets/oauth")),
-		RedirectURI: "https://app.example/auth/callback", Scopes: []string{"openid", "email", "offline_access"}})
+		RedirectURI: "https://app.example/auth/callback", Scopes: []string{"openid", "profile", "email", "offline_access"}})
 	if err != nil {
 		panic(err)
 	}

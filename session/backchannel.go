@@ -30,6 +30,9 @@ const (
 // are revoked then, by c, best effort, and only if its scopes have no offline_access: what was issued
 // with that is meant to outlive the session (§2.7) and is left to the server. The session itself ends all the same.
 //
+// All moments are by this process's clock, also one that ran ahead and was set back: until it is there again,
+// sessions that begin are ended by a logout of before. A later logout than a login's is never missed for it.
+//
 // Failure: client.ErrLogoutToken with reason jti for a token that was used before; ErrStore if no more logouts can be
 // remembered. Nothing is changed then.
 func (m *Manager) EndByLogoutToken(ctx context.Context, c *client.Client, t *client.LogoutToken) error {
@@ -59,7 +62,7 @@ func (m *Manager) checkLogout(ctx context.Context, rec *record, unknown bool) er
 	if !ended {
 		return nil
 	}
-	newest, was := m.shared.ledger.end(rec.id, m.now(), rec.absoluteDeadline(&m.shared.cfg))
+	newest, was := m.remember(ctx, rec, endedByServer)
 	if was {
 		m.report(ctx, client.EventSessionEnded, rec, endedByServer, nil)
 	}

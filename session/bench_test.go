@@ -116,7 +116,7 @@ func benchManager(b testing.TB, cfg Config) (*Manager, *http.Request, int) {
 	}
 	f := benchFixture()
 	h := header{}
-	_, err = m.create(h, get(nil), "https://login.example.com/realms/main", "web-frontend", &client.Tokens{
+	_, err = m.createFor(h, get(nil), "https://login.example.com/realms/main", "web-frontend", nil, &client.Tokens{
 		AccessToken: client.Secret(f.access), RefreshToken: client.Secret(f.refresh), TokenType: "Bearer", Expiry: time.Now().Add(time.Hour),
 		Scopes: []string{"openid", "profile", "email"}, UserInfo: []byte(f.claims), Subject: "9f1c2f0e-6f0a-4a53-9d0b-2a7c6f1d3e55",
 	})

@@ -56,7 +56,7 @@ func TestWithRealClient(t *testing.T) {
 	c, p := testClientFor(t, b.clock.now)
 	br := newBrowser(t)
 	br.do(func(w http.ResponseWriter, r *http.Request) {
-		s, err := b.Create(w, r, c, testTokens("alice", 1, b.clock.now().Add(10*time.Minute)))
+		s, err := b.Create(w, r, c, nil, testTokens("alice", 1, b.clock.now().Add(10*time.Minute)))
 		if err != nil || s.Subject() != "alice" || s.Issuer() != testIssuer || s.ClientID() != testClient || s.TokenGeneration() != 1 {
 			t.Fatalf("%v", err)
 		}

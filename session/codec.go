@@ -85,7 +85,7 @@ func (binarySerializer) Deserialize(src []byte, dst any) error {
 	return fmt.Errorf("session: a %T is neither *[]byte nor an encoding.BinaryUnmarshaler", dst)
 }
 
-// probe tries a codec once: it must give back what it sealed, and not be readable by who has no key.
+// probe tries a codec once: it must give back what it sealed, under that name only, and not be readable by who has no key.
 func probe(c securecookie.Codec) error {
 	if c == nil {
 		return errors.New("is nil")
@@ -98,6 +98,10 @@ func probe(c securecookie.Codec) error {
 	var back []byte
 	if err := c.Decode("probe", text, &back); err != nil || !bytes.Equal(back, canary) {
 		return errors.New("does not give back what it sealed: check its serializer")
+	}
+	var elsewhere []byte
+	if c.Decode("another", text, &elsewhere) == nil { // what is sealed for one origin or purpose would open for all
+		return errors.New("does not bind a value to its name: use another codec")
 	}
 	if readable([]byte(text), canary[:24], 3) {
 		return errors.New("does not encrypt: give it a block key")

@@ -67,7 +67,7 @@ type shared struct {
 	logouts  *seal.Sealer
 	printKey []byte
 
-	claims  *expiring[[sha256.Size]byte, struct{}] // consumed logins
+	claims  *claims // consumed logins
 	ledger  *ledger
 	flights flights
 }
@@ -112,7 +112,7 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.MaxLogins < 1 || cfg.MaxLogins > 10 {
 		return nil, configError("max_logins", "MaxLogins: must be between 1 and 10")
 	}
-	s := &shared{cfg: cfg, claims: newExpiring[[sha256.Size]byte, struct{}](maxClaims), ledger: newLedger()}
+	s := &shared{cfg: cfg, claims: newClaims(), ledger: newLedger()}
 	if err := s.sealers(); err != nil {
 		return nil, err
 	}

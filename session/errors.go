@@ -15,8 +15,10 @@ const (
 	// ErrCookie: the request carries one that cannot be used, or the answer would be one that browsers
 	// do not keep. Reason: duplicate, size, chunk, auth, version, purpose or expired.
 	ErrCookie client.Code = "cookie"
-	// ErrSessionEnded: logged out, replaced by a newer login, or its grant is over. Reason
-	// "client": it belongs to another registration; "backchannel_logout": the server ended it.
+	// ErrSessionEnded: it is over before its time. Reason "logout"; "replaced" by a newer login in the same browser, whose
+	// cookie is not to be taken away for it; "grant_revoked" or "id_token": its grant is over; "size": a refresh brought
+	// tokens that are longer than browsers keep; "backchannel_logout": the server ended it; "client": it belongs to
+	// another registration.
 	ErrSessionEnded client.Code = "session_ended"
 	// ErrSessionExpired: past its idle or its absolute deadline. Reason: idle or absolute.
 	// Is ErrCookie with reason expired, too.
@@ -26,6 +28,12 @@ const (
 	// ErrStore: what must be remembered cannot be, at the moment. Not a logout.
 	ErrStore client.Code = "store"
 )
+
+// tooLong reports whether browsers would not keep what was to be written.
+func tooLong(err error) bool {
+	e, ok := asClientError(err)
+	return ok && e.Code == ErrCookie && e.Reason == string(cookies.Size)
+}
 
 func fail(code client.Code, reason string) *client.Error { return client.NewError(code, reason, nil) }
 

@@ -52,25 +52,37 @@ func (e *expiring[K, V]) add(key K, value V, now, deadline time.Time) (added, fu
 }
 
 // update replaces the value of key by what change makes of it, until the deadline that change returns. If there
-// is no room, what would end first makes it.
-func (e *expiring[K, V]) update(key K, now time.Time, change func(old V, deadline time.Time) (V, time.Time)) {
+// is no room, what would end first makes it, and evicted is its key.
+func (e *expiring[K, V]) update(key K, now time.Time, change func(old V, deadline time.Time) (V, time.Time)) (evicted *K) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.sweep(now)
 	if it, ok := e.items[key]; ok {
 		it.value, it.deadline = change(it.value, it.deadline)
 		heap.Fix(&e.order, it.at)
-		return
+		return nil
 	}
 	var none V
 	value, deadline := change(none, time.Time{})
 	if !now.Before(deadline) {
-		return
+		return nil
 	}
-	if len(e.items) >= e.max {
+	if len(e.items) >= e.max && len(e.order) > 0 {
+		evicted = &e.order[0].key
 		e.drop()
 	}
 	e.insert(key, value, deadline)
+	return evicted
+}
+
+// remove takes key out.
+func (e *expiring[K, V]) remove(key K) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if it, ok := e.items[key]; ok {
+		heap.Remove(&e.order, it.at)
+		delete(e.items, key)
+	}
 }
 
 // room reports whether n more could be added.

@@ -70,10 +70,10 @@ func TestLedger(t *testing.T) {
 	if e, _ := l.get(id, now); e.newest != three || e.failed == nil {
 		t.Fatal("a failure took the tokens")
 	}
-	if newest, was := l.end(id, now, absolute); newest != three || !was {
+	if newest, was, _ := l.end(id, now, absolute, "logout"); newest != three || !was {
 		t.Fatal("end")
 	}
-	if newest, was := l.end(id, now, absolute); newest != nil || was {
+	if newest, was, _ := l.end(id, now, absolute, "logout"); newest != nil || was {
 		t.Fatal("ended twice")
 	}
 	if l.refreshed(id, now, absolute, three) { // ATK-F04

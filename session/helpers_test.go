@@ -29,6 +29,11 @@ func (h header) Header() http.Header         { return http.Header(h) }
 func (h header) Write(b []byte) (int, error) { return len(b), nil }
 func (h header) WriteHeader(int)             {}
 
+// create is createFor a login that nobody began here.
+func (b *bed) create(w http.ResponseWriter, r *http.Request, issuer, clientID string, t *client.Tokens) (*Session, error) {
+	return b.createFor(w, r, issuer, clientID, nil, t)
+}
+
 func get(cookieLines []string) *http.Request {
 	r, _ := http.NewRequest(http.MethodGet, testOrigin+"/", nil)
 	if cookieLines != nil {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/binary"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,9 +16,8 @@ import (
 )
 
 const (
-	// maxClaims bounds the consumed logins that are remembered, about 150 bytes each, until their own deadline. With
-	// more, logins fail rather than be taken twice.
-	maxClaims = 1 << 20
+	// maxExpired bounds the pending logins that one response takes away; the next takes more.
+	maxExpired = 512
 	// maxOpened bounds the pending logins of one request that are opened; more are expired unread.
 	maxOpened = 16
 	// maxState is far above the 43 characters that a state has.
@@ -34,7 +34,8 @@ type LoginOptions struct {
 	ReturnTo string
 	// CrossSite is for response mode form_post: the answer is a POST from the server's site, which
 	// carries only cookies with SameSite=None. Those need Secure, so without https browsers that do
-	// not trust loopback hosts drop it.
+	// not trust loopback hosts drop it. The session that r carries stays behind as well, so it is sealed in here
+	// by name, and ends when the login completes.
 	CrossSite bool
 }
 
@@ -45,9 +46,22 @@ type Login struct {
 	// ReturnTo is LoginOptions.ReturnTo.
 	ReturnTo string
 
-	kind    cookies.Kind
-	claim   [sha256.Size]byte
-	expires time.Time
+	kind     cookies.Kind
+	claim    claim
+	expires  time.Time
+	replaces *predecessor
+}
+
+// predecessor is the session that a browser had when it began a login whose answer comes without it.
+type predecessor struct {
+	id         sessionID
+	absolute   int64 // seconds since 1970
+	generation uint64
+}
+
+// record is as much of the session as it takes to end it.
+func (p *predecessor) record() *record {
+	return &record{id: p.id, created: p.absolute, absolute: p.absolute, generation: p.generation}
 }
 
 // loginKind is the cookie of the login with this state: named by a hash of it, so tabs do not disturb each other.
@@ -74,17 +88,35 @@ func (m *Manager) loginSeal(name string) string { return seal.Name(seal.Login, n
 func (m *Manager) SaveLogin(w http.ResponseWriter, r *http.Request, req *client.AuthorizationRequest, opts LoginOptions) error {
 	kind := forSite(m.loginKind(req.State()), opts.CrossSite)
 	expires := req.CreatedAt().Add(m.shared.cfg.LoginTimeout)
-	text, err := m.shared.logins.Seal(m.loginSeal(kind.Name), &pending{request: req, returnTo: opts.ReturnTo, crossSite: opts.CrossSite}, expires)
+	p := pending{request: req, returnTo: opts.ReturnTo, crossSite: opts.CrossSite}
+	if opts.CrossSite {
+		p.replaces = m.predecessor(r)
+	}
+	text, err := m.shared.logins.Seal(m.loginSeal(kind.Name), &p, expires)
 	if err == nil {
 		err = kind.SetWhole(w.Header(), text, expires.Sub(m.now()))
 	}
 	if err != nil {
 		return cookieError(err)
 	}
-	for _, old := range m.surplus(r, kind.Name, cookieBytes(kind.Name, text)) {
-		old.Expire(w.Header(), cookies.Found{})
-	}
+	cookies.ExpireAll(w.Header(), m.surplus(r, kind.Name, cookieBytes(kind.Name, text)))
 	return nil
+}
+
+// predecessor returns the session that r carries if it lives.
+func (m *Manager) predecessor(r *http.Request) *predecessor {
+	found := cookies.Find(r.Header["Cookie"], m.session.Name)
+	now, cfg := m.now(), &m.shared.cfg
+	s, err := m.read(&found, now)
+	if err != nil || found.Err() != nil {
+		return nil
+	}
+	absolute := s.rec.absoluteDeadline(cfg)
+	e, _ := m.shared.ledger.get(s.rec.id, now)
+	if e.ended || !now.Before(earlier(absolute, s.rec.idleDeadline(cfg))) {
+		return nil
+	}
+	return &predecessor{s.rec.id, absolute.Unix(), s.rec.generation}
 }
 
 // cookieBytes is what a cookie takes of a Cookie header.
@@ -114,7 +146,10 @@ func (m *Manager) surplus(r *http.Request, name string, size int) (gone []cookie
 	}
 	// Browsers send the oldest first (RFC 6265bis §5.8.3): what is beyond all measure goes unread.
 	for len(all) > maxOpened {
-		gone, all = append(gone, all[0].kind), all[1:]
+		if len(gone) < maxExpired-maxOpened {
+			gone = append(gone, all[0].kind)
+		}
+		all = all[1:]
 	}
 	keep := all[:0]
 	for _, h := range all {
@@ -124,7 +159,7 @@ func (m *Manager) surplus(r *http.Request, name string, size int) (gone []cookie
 			continue
 		}
 		h.kind, h.created = forSite(h.kind, p.crossSite), p.request.CreatedAt()
-		if _, taken := m.shared.claims.get(sha256.Sum256([]byte(p.request.State())), m.now()); taken {
+		if m.shared.claims.taken(claimOf(p.request.State()), m.now()) {
 			gone = append(gone, h.kind)
 			continue
 		}
@@ -160,14 +195,13 @@ func (m *Manager) FindLogin(r *http.Request, state string) (*Login, error) {
 	case len(state) > maxState:
 		return nil, fail(client.ErrStateMismatch, "")
 	}
-	now, claim := m.now(), sha256.Sum256([]byte(state))
-	_, taken := m.shared.claims.get(claim, now)
+	key := claimOf(state)
 	kind := m.loginKind(state)
 	text, found, err := cookies.Get(r.Header["Cookie"], kind.Name)
 	switch {
 	case err != nil: // ATK-K01
 		return nil, cookieError(err)
-	case taken: // ATK-L05, ATK-L12
+	case m.shared.claims.taken(key, m.now()): // ATK-L05, ATK-L12
 		return nil, fail(client.ErrStateReplayed, "")
 	case !found: // ATK-L01, ATK-L07
 		return nil, fail(client.ErrStateMismatch, "")
@@ -185,14 +219,18 @@ func (m *Manager) FindLogin(r *http.Request, state string) (*Login, error) {
 	if subtle.ConstantTimeCompare([]byte(p.request.State()), []byte(state)) != 1 {
 		return nil, fail(client.ErrStateMismatch, "")
 	}
-	return &Login{Request: p.request, ReturnTo: p.returnTo, kind: forSite(kind, p.crossSite), claim: claim, expires: opened.Expires}, nil
+	return &Login{
+		Request: p.request, ReturnTo: p.returnTo,
+		kind: forSite(kind, p.crossSite), claim: key, expires: opened.Expires, replaces: p.replaces,
+	}, nil
 }
 
 // TakeLogin uses a pending login up: of all that take it, at the same time or later, one gets nil, for as long as the login
-// lives and in this process. It expires the login's cookie. Failure: client.ErrStateReplayed for
-// the others; ErrStore if too many logins are remembered as it is; nothing is written then.
-func (m *Manager) TakeLogin(w http.ResponseWriter, r *http.Request, l *Login) error {
-	added, full := m.shared.claims.add(l.claim, struct{}{}, m.now(), l.expires)
+// lives and in this process. It expires the login's cookie. With spending the caller goes on to send a code; without, it
+// will do nothing but fail, and that is remembered for as long as there is room. Failure: client.ErrStateReplayed for
+// the others; with spending, ErrStore if too many logins are remembered as it is; nothing is written then.
+func (m *Manager) TakeLogin(w http.ResponseWriter, r *http.Request, l *Login, spending bool) error {
+	added, full := m.shared.claims.take(l.claim, m.now(), l.expires, spending)
 	switch {
 	case full:
 		return storeFull()
@@ -208,26 +246,49 @@ type pending struct {
 	request   *client.AuthorizationRequest
 	returnTo  string
 	crossSite bool
+	replaces  *predecessor // nil: none
 }
 
-const pendingVersion = 1
+const (
+	pendingVersion = 1
+	// The flags after it.
+	pendingCrossSite = 1
+	pendingReplaces  = 2
+)
 
 // AppendBinary writes the login.
 func (p *pending) AppendBinary(b []byte) ([]byte, error) {
-	cross := byte(0)
+	flags := byte(0)
 	if p.crossSite {
-		cross = 1
+		flags |= pendingCrossSite
 	}
-	return p.request.AppendBinary(appendString(append(b, pendingVersion, cross), p.returnTo))
+	if p.replaces != nil {
+		flags |= pendingReplaces
+	}
+	b = append(b, pendingVersion, flags)
+	if old := p.replaces; old != nil {
+		b = binary.AppendUvarint(append(b, old.id[:]...), uint64(old.absolute))
+		b = binary.AppendUvarint(b, old.generation)
+	}
+	return p.request.AppendBinary(appendString(b, p.returnTo))
 }
 
 // UnmarshalBinary reads what AppendBinary wrote.
 func (p *pending) UnmarshalBinary(b []byte) error {
-	if len(b) < 2 || b[0] != pendingVersion || b[1] > 1 {
+	if len(b) < 2 || b[0] != pendingVersion || b[1] > pendingCrossSite|pendingReplaces {
 		return errRecord
 	}
 	d := decoder{b: b[2:], text: make([]byte, 0, len(b))}
-	out := pending{request: new(client.AuthorizationRequest), returnTo: d.string(), crossSite: b[1] == 1}
+	out := pending{request: new(client.AuthorizationRequest), crossSite: b[1]&pendingCrossSite != 0}
+	if b[1]&pendingReplaces != 0 {
+		out.replaces = new(predecessor)
+		if n := copy(out.replaces.id[:], d.b); n < len(out.replaces.id) {
+			return errRecord
+		}
+		d.b = d.b[len(out.replaces.id):]
+		out.replaces.absolute, out.replaces.generation = d.int64(), d.uvarint()
+	}
+	out.returnTo = d.string()
 	if d.failed || out.request.UnmarshalBinary(d.b) != nil {
 		return errRecord
 	}

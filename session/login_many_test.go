@@ -146,7 +146,7 @@ func TestLoginFloods(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := len(b.shared.claims.items); n != 0 {
+		if n := len(b.shared.claims.spending.items) + len(b.shared.claims.idle.items); n != 0 {
 			t.Fatalf("%d entries", n)
 		}
 	})
@@ -157,10 +157,10 @@ func TestLoginFloods(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if n := len(b.shared.claims.items); n != 0 {
+		if n := len(b.shared.claims.spending.items) + len(b.shared.claims.idle.items); n != 0 {
 			t.Fatalf("%d entries", n)
 		}
-		b.shared.claims.max = 1
+		b.shared.claims.spending.max = 1
 		br := newBrowser(t)
 		first, second := b.start(br, c, LoginOptions{}), b.start(br, c, LoginOptions{})
 		b.take(t, br, first)
@@ -169,7 +169,7 @@ func TestLoginFloods(t *testing.T) {
 			t.Fatal(err)
 		}
 		h := header{}
-		err = b.TakeLogin(h, br.request(), l)
+		err = b.TakeLogin(h, br.request(), l, true)
 		wantError(t, err, ErrStore, "full")
 		var e *client.Error
 		if errors.As(err, &e); e.Outcome != client.Transient || h.wrote() {

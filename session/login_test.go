@@ -32,7 +32,7 @@ func (b *bed) take(t *testing.T, br *browser, state string) *Login {
 		t.Fatal(err)
 	}
 	br.do(func(w http.ResponseWriter, r *http.Request) {
-		if err := b.TakeLogin(w, r, l); err != nil {
+		if err := b.TakeLogin(w, r, l, true); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -65,7 +65,7 @@ func TestLogin(t *testing.T) {
 			_, err := b.FindLogin(used.request(), state)
 			wantError(t, err, client.ErrStateReplayed, "")
 			h := header{}
-			wantError(t, b.TakeLogin(h, used.request(), l), client.ErrStateReplayed, "")
+			wantError(t, b.TakeLogin(h, used.request(), l, true), client.ErrStateReplayed, "")
 			if h.wrote() || b.load(used).Subject() != "alice" {
 				t.Fatal("something changed")
 			}
@@ -200,7 +200,7 @@ func TestTakeLoginOnce(t *testing.T) {
 		wg.Go(func() {
 			l, err := b.FindLogin(r, state)
 			if err == nil {
-				err = b.TakeLogin(header{}, r, l)
+				err = b.TakeLogin(header{}, r, l, true)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -247,7 +247,7 @@ func TestLoginCookieAttributes(t *testing.T) {
 			t.Fatal(err)
 		}
 		h = header{}
-		if err := b.TakeLogin(h, get([]string{pair}), l); err != nil {
+		if err := b.TakeLogin(h, get([]string{pair}), l, true); err != nil {
 			t.Fatal(err)
 		}
 		name, _, _ := strings.Cut(pair, "=")

@@ -2,7 +2,6 @@ package session
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"net/http"
@@ -51,18 +50,17 @@ func (m *Manager) SaveLogout(w http.ResponseWriter, r *http.Request) (state stri
 
 // TakeLogout uses up the state that came back to the post-logout redirect URI: it succeeds once, in the browser that
 // SaveLogout answered. It expires the cookie then. Failure, with nothing written:
-// client.ErrStateMissing, ErrStateMismatch, ErrStateExpired, ErrStateReplayed; ErrCookie; ErrStore.
+// client.ErrStateMissing, ErrStateMismatch, ErrStateExpired, ErrStateReplayed; ErrCookie.
 func (m *Manager) TakeLogout(w http.ResponseWriter, r *http.Request, state string) error {
 	kind := m.logoutKind()
 	text, found, err := cookies.Get(r.Header["Cookie"], kind.Name)
-	claim, now := sha256.Sum256([]byte(state)), m.now()
-	_, taken := m.shared.claims.get(claim, now)
+	key, now := claimOf(state), m.now()
 	switch {
 	case state == "":
 		return fail(client.ErrStateMissing, "")
 	case err != nil:
 		return cookieError(err)
-	case taken:
+	case m.shared.claims.taken(key, now):
 		return fail(client.ErrStateReplayed, "")
 	case !found:
 		return fail(client.ErrStateMismatch, "")
@@ -79,10 +77,7 @@ func (m *Manager) TakeLogout(w http.ResponseWriter, r *http.Request, state strin
 	if subtle.ConstantTimeCompare([]byte(content), []byte(state)) != 1 {
 		return fail(client.ErrStateMismatch, "")
 	}
-	switch added, full := m.shared.claims.add(claim, struct{}{}, now, opened.Expires); {
-	case full:
-		return storeFull()
-	case !added:
+	if added, _ := m.shared.claims.take(key, now, opened.Expires, false); !added {
 		return fail(client.ErrStateReplayed, "")
 	}
 	kind.Expire(w.Header(), cookies.Found{})

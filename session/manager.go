@@ -28,7 +28,13 @@ const futureGeneration = 24 * time.Hour
 // maxCarried bounds the cookies of one name that are opened to end what they hold.
 const maxCarried = 8
 
-// nextGeneration is above previous, above what the request carries, and in the order of time over all
+// outgrown and replaced are reasons of events and errors.
+const (
+	outgrown = "size"
+	replaced = "replaced"
+)
+
+// nextGeneration is for what has no second: a login, and attributes that a request has changed. It is above previous, above what the request carries, and in the order of time over all
 // processes: milliseconds of the write, or one more than was seen.
 func (m *Manager) nextGeneration(previous uint64, seen *cookies.Found, at time.Time) uint64 {
 	now := uint64(max(at.UnixMilli(), 1))
@@ -38,17 +44,25 @@ func (m *Manager) nextGeneration(previous uint64, seen *cookies.Found, at time.T
 	return max(previous+1, now)
 }
 
+// sameGeneration is for a write that brings nothing but the time, the newest key or newer tokens. It follows from the cookie
+// that was read, so requests at the same time write the same names over each other, however many they are, and one
+// with newer tokens is above one without.
+func (s *Session) sameGeneration() uint64 {
+	return s.shown.generation + 1 + (s.rec.tokenGeneration - s.shown.tokenGeneration)
+}
+
 func (m *Manager) now() time.Time { return m.shared.cfg.Now() }
 
 // Create begins a session for tokens that c has just obtained and writes its cookie, under a new id whatever r
-// carried; the session in r is ended. Failure: ErrCookie with reason "size" if the session is
+// carried; the session in r is ended, and the one that l replaces: the pending login that this completes, nil if there
+// was none. Failure: ErrCookie with reason "size" if the session is
 // longer than browsers keep, client.ErrConfig if t says of nobody whose it is, ErrSessionEnded with reason "backchannel_logout" if the server has ended the
 // user's session since it was asked for these tokens; then nothing is written and the session in r lives on.
-func (m *Manager) Create(w http.ResponseWriter, r *http.Request, c *client.Client, t *client.Tokens) (*Session, error) {
-	return m.create(w, r, c.Issuer(), c.ClientID(), t)
+func (m *Manager) Create(w http.ResponseWriter, r *http.Request, c *client.Client, l *Login, t *client.Tokens) (*Session, error) {
+	return m.createFor(w, r, c.Issuer(), c.ClientID(), l, t)
 }
 
-func (m *Manager) create(w http.ResponseWriter, r *http.Request, issuer, clientID string, t *client.Tokens) (*Session, error) {
+func (m *Manager) createFor(w http.ResponseWriter, r *http.Request, issuer, clientID string, l *Login, t *client.Tokens) (*Session, error) {
 	if t.Subject == "" { // all such users would be one
 		return nil, configError("subject", "the server did not say who the user is: ask for the openid scope, or set client.Config.Profile")
 	}
@@ -71,15 +85,23 @@ func (m *Manager) create(w http.ResponseWriter, r *http.Request, issuer, clientI
 		return nil, fail(ErrSessionEnded, endedByServer)
 	}
 	old := m.carried(r, &found)
+	if l != nil && l.replaces != nil {
+		old = append(old, l.replaces.record())
+	}
 	previous := uint64(0)
 	for _, o := range old {
 		previous = max(previous, o.generation)
 	}
-	if err := m.put(w, &found, &s.rec, previous, now); err != nil {
+	generation := m.nextGeneration(previous, &found, now)
+	if l != nil && l.replaces != nil {
+		found.Assume(m.session.Name, l.replaces.generation)
+	}
+	if err := m.put(w, &found, &s.rec, generation, now); err != nil {
 		return nil, err
 	}
+	s.shown = s.rec.position()
 	for _, o := range old { // ATK-K10, ATK-K19
-		m.end(r.Context(), o, "replaced")
+		m.end(r.Context(), o, replaced)
 	}
 	m.report(r.Context(), client.EventSessionCreated, &s.rec, "", nil)
 	return s, nil
@@ -120,12 +142,12 @@ func (m *Manager) carried(r *http.Request, found *cookies.Found) (old []*record)
 	return old
 }
 
-// put seals rec under a generation of its own and writes it. Nothing is written, and rec keeps its generation, if
+// put seals rec under that generation and writes it. Nothing is written, and rec keeps its generation, if
 // that fails.
-func (m *Manager) put(w http.ResponseWriter, found *cookies.Found, rec *record, previous uint64, now time.Time) error {
+func (m *Manager) put(w http.ResponseWriter, found *cookies.Found, rec *record, generation uint64, now time.Time) error {
 	absolute := rec.absoluteDeadline(&m.shared.cfg)
 	before := rec.generation
-	rec.generation = m.nextGeneration(previous, found, now)
+	rec.generation = generation
 	// Max-Age ends with the idle deadline: a browser that stays away need not keep the cookie.
 	age := earlier(rec.idleDeadline(&m.shared.cfg), absolute).Sub(now) + time.Second
 	start, end := m.session.Frame(age)
@@ -143,9 +165,15 @@ func (m *Manager) put(w http.ResponseWriter, found *cookies.Found, rec *record, 
 // Load reads the session that r carries. It writes nothing.
 //
 // Failure, each meaning "not logged in": ErrNoSession; ErrCookie; ErrSessionExpired; ErrSessionEnded.
-func (m *Manager) Load(r *http.Request) (*Session, error) {
+func (m *Manager) Load(r *http.Request) (*Session, error) { return m.load(r, false) }
+
+// LoadToEnd is Load for who will End the session. It also reads one among more chunks than any of our writes leaves behind,
+// so that its tokens can be revoked.
+func (m *Manager) LoadToEnd(r *http.Request) (*Session, error) { return m.load(r, true) }
+
+func (m *Manager) load(r *http.Request, toEnd bool) (*Session, error) {
 	found := cookies.Find(r.Header["Cookie"], m.session.Name)
-	if err := found.Err(); err != nil {
+	if err := found.Err(); err != nil && !(toEnd && found.Overflow()) {
 		return nil, cookieError(err) // ATK-K01, ATK-K02
 	}
 	now, cfg := m.now(), &m.shared.cfg
@@ -160,9 +188,9 @@ func (m *Manager) Load(r *http.Request) (*Session, error) {
 	if !now.Before(s.rec.idleDeadline(cfg)) {
 		return nil, m.expired(r, &s.rec, "idle")
 	}
-	e, ok := m.shared.ledger.get(s.rec.id, now)
-	if ok && e.ended { // ATK-K15
-		return nil, fail(ErrSessionEnded, "")
+	e, _ := m.shared.ledger.get(s.rec.id, now)
+	if e.ended { // ATK-K15
+		return nil, fail(ErrSessionEnded, e.reason)
 	}
 	if err := m.checkLogout(r.Context(), &s.rec, false); err != nil {
 		return nil, err
@@ -231,35 +259,36 @@ func (m *Manager) open(text string, now time.Time) (*Session, error) {
 		}
 		return nil, e
 	}
-	s.stale = o.Stale
+	s.stale, s.shown = o.Stale, s.rec.position()
 	return s, nil
 }
 
 // Touch moves the idle deadline, seals the session with the newest key, and brings the browser's
 // cookie up to a refresh that happened elsewhere: each only if needed, so that most
-// requests get no cookie. Call it before the handler writes. Failure: ErrSessionEnded, ErrCookie with
-// reason "size"; nothing is written then.
+// requests get no cookie. Call it before the handler writes. Failure: ErrSessionEnded, with reason "size" if newer tokens
+// are longer than browsers keep; ErrCookie with reason "size"; nothing is written then.
 func (m *Manager) Touch(w http.ResponseWriter, r *http.Request, s *Session) error {
 	idle := min(s.rec.idle, int64(m.shared.cfg.IdleTimeout/time.Second))
 	if !s.stale && s.read-s.rec.seen < max(idle/10, 1) {
 		return nil
 	}
-	_, err := m.save(w, r, s)
+	_, err := m.save(w, r, s, nil)
 	return err
 }
 
 // Save writes the session, with the attributes that With has set, and returns what it wrote. Requests at the same
 // time that save different attributes overwrite each other; tokens are never set back. Failure: as Touch.
 func (m *Manager) Save(w http.ResponseWriter, r *http.Request, s *Session) (*Session, error) {
-	return m.save(w, r, s)
+	return m.save(w, r, s, nil)
 }
 
-func (m *Manager) save(w http.ResponseWriter, r *http.Request, s *Session) (*Session, error) {
+// save writes s. Its tokens came from srv, nil if that is not known.
+func (m *Manager) save(w http.ResponseWriter, r *http.Request, s *Session, srv server) (*Session, error) {
 	now := m.now()
-	next := &Session{rec: s.rec, m: m}
-	e, ok := m.shared.ledger.get(s.rec.id, now)
-	if ok && e.ended {
-		return nil, fail(ErrSessionEnded, "")
+	next := &Session{rec: s.rec, m: m, shown: s.shown}
+	e, _ := m.shared.ledger.get(s.rec.id, now)
+	if e.ended {
+		return nil, fail(ErrSessionEnded, e.reason)
 	}
 	if err := m.checkLogout(r.Context(), &s.rec, false); err != nil {
 		return nil, err
@@ -270,7 +299,23 @@ func (m *Manager) save(w http.ResponseWriter, r *http.Request, s *Session) (*Ses
 	next.stale = false
 	next.rec.seen = max(now.Unix(), s.rec.seen)
 	found := cookies.Find(r.Header["Cookie"], m.session.Name)
-	if err := m.put(w, &found, &next.rec, s.rec.generation, now); err != nil {
+	generation := next.sameGeneration()
+	if s.changed {
+		generation = m.nextGeneration(max(s.rec.generation, s.shown.generation), &found, now)
+	}
+	err := m.put(w, &found, &next.rec, generation, now)
+	switch {
+	case err == nil && s.changed:
+		next.shown = next.rec.position()
+	case err != nil && !s.changed && next.rec.tokenGeneration > s.shown.tokenGeneration && tooLong(err):
+		// The browser cannot have these tokens, and the refresh token that it has is spent: nobody may send it again.
+		m.end(r.Context(), &next.rec, outgrown)
+		if srv != nil {
+			go m.revoke(r.Context(), srv, next.Tokens())
+		}
+		return nil, fail(ErrSessionEnded, outgrown)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return next, nil
@@ -298,16 +343,26 @@ func (m *Manager) End(w http.ResponseWriter, r *http.Request, s *Session) *clien
 }
 
 // Forget takes the session's cookies away from the browser, and nothing else: for a session that Load or Fresh
-// has found to be over.
+// has found to be over. Not for ErrSessionEnded with reason "replaced": the browser has the newer login's cookie, maybe under
+// the same name.
 func (m *Manager) Forget(w http.ResponseWriter, r *http.Request) {
 	m.session.Expire(w.Header(), cookies.Find(r.Header["Cookie"], m.session.Name))
 }
 
 // end remembers the session as ended and says so once.
 func (m *Manager) end(ctx context.Context, rec *record, reason string) (newest *tokens) {
-	newest, was := m.shared.ledger.end(rec.id, m.now(), rec.absoluteDeadline(&m.shared.cfg))
+	newest, was := m.remember(ctx, rec, reason)
 	if was {
 		m.report(ctx, client.EventSessionEnded, rec, reason, nil)
 	}
 	return newest
+}
+
+// remember writes the end of a session into the ledger.
+func (m *Manager) remember(ctx context.Context, rec *record, reason string) (newest *tokens, was bool) {
+	newest, was, lost := m.shared.ledger.end(rec.id, m.now(), rec.absoluteDeadline(&m.shared.cfg), reason)
+	if lost != nil {
+		m.Report(ctx, client.Event{Kind: EventEndForgotten, Session: m.fingerprint(*lost)})
+	}
+	return newest, was
 }

@@ -38,7 +38,7 @@ type server interface {
 // handler runs; what cannot be written (w belongs to nobody any more) waits here for the next request.
 //
 // A failure that leaves the access token alive is none. Otherwise: ErrNoToken; client.ErrGrantRevoked, which has ended the
-// session; ErrSessionEnded; client.ErrRefreshInDoubt, or the server's failure with
+// session; ErrSessionEnded, with reason "size" if the new tokens are longer than browsers keep; client.ErrRefreshInDoubt, or the server's failure with
 // RetryAfter, and then the session lives on. Nothing is written.
 func (m *Manager) Fresh(w http.ResponseWriter, r *http.Request, c *client.Client, s *Session) (*Session, error) {
 	return m.fresh(w, r, c, s, false)
@@ -56,21 +56,21 @@ func (m *Manager) fresh(w http.ResponseWriter, r *http.Request, srv server, s *S
 		return nil, fail(ErrSessionEnded, "client")
 	}
 	now, adopted := m.now(), false
-	e, ok := m.shared.ledger.get(s.rec.id, now)
-	if ok && e.ended {
-		return nil, fail(ErrSessionEnded, "")
+	e, _ := m.shared.ledger.get(s.rec.id, now)
+	if e.ended {
+		return nil, fail(ErrSessionEnded, e.reason)
 	}
 	if err := m.checkLogout(r.Context(), &s.rec, false); err != nil {
 		return nil, err
 	}
 	if e.newest != nil && e.newest.tokenGeneration > s.rec.tokenGeneration {
-		s = &Session{rec: s.rec, m: m}
+		s = &Session{rec: s.rec, m: m, changed: s.changed, shown: s.shown}
 		s.adopt(e.newest)
 		adopted, refused = true, false
 	}
 	if !refused && !s.rec.due(now) {
 		if adopted {
-			return m.save(w, r, s)
+			return m.save(w, r, s, srv)
 		}
 		return s, nil
 	}
@@ -85,9 +85,9 @@ func (m *Manager) fresh(w http.ResponseWriter, r *http.Request, srv server, s *S
 	}
 	next, err := m.refresh(r.Context(), srv, &s.rec, refused)
 	if err == nil {
-		s = &Session{rec: s.rec, m: m}
+		s = &Session{rec: s.rec, m: m, changed: s.changed, shown: s.shown}
 		s.adopt(next)
-		return m.save(w, r, s)
+		return m.save(w, r, s, srv)
 	}
 	if alive && !errors.Is(err, ErrSessionEnded) && !errors.Is(err, client.ErrGrantRevoked) {
 		return s, nil
@@ -155,7 +155,7 @@ func (m *Manager) fly(ctx context.Context, srv server, rec *record, refused bool
 	if e, ok := m.shared.ledger.get(id, now); ok {
 		switch f := e.failed; {
 		case e.ended:
-			return nil, fail(ErrSessionEnded, "")
+			return nil, fail(ErrSessionEnded, e.reason)
 		case e.newest != nil && e.newest.tokenGeneration > rec.tokenGeneration:
 			return e.newest, nil // done between the caller's look and ours
 		case f != nil && f.tokenGeneration == rec.tokenGeneration:

@@ -26,7 +26,16 @@ type Session struct {
 	m     *Manager // nil for Test
 	read  int64    // when, in seconds since 1970
 	stale bool     // the cookie should be written anew: older key, or newer tokens than it holds
+	// changed is that With has made another session of it, whose next cookie is not the one that requests
+	// at the same time write.
+	changed bool
+	shown   position // by the cookie that was read
 }
+
+// position is where among the writes of its session a cookie stands.
+type position struct{ generation, tokenGeneration uint64 }
+
+func (r *record) position() position { return position{r.generation, r.tokenGeneration} }
 
 // Issuer is the issuer identifier of the server that logged the user in. (Issuer, Subject) identifies
 // the user, nothing else does (OpenID Connect Core §5.7).
@@ -141,6 +150,9 @@ func (s *Session) Get(name string) string {
 // Manager.Save makes it last. It fails with ErrCookie and reason "size" beyond 16 attributes or
 // 1 kB of them.
 func (s *Session) With(name, value string) (*Session, error) {
+	if value == s.Get(name) {
+		return s, nil
+	}
 	r := s.rec
 	r.attributes = slices.DeleteFunc(slices.Clone(r.attributes), func(a attribute) bool { return a.name == name })
 	if value != "" {
@@ -153,7 +165,7 @@ func (s *Session) With(name, value string) (*Session, error) {
 	if len(r.attributes) > maxAttributes || size > maxAttributeBytes {
 		return nil, fail(ErrCookie, "size")
 	}
-	return &Session{rec: r, m: s.m, stale: s.stale}, nil
+	return &Session{rec: r, m: s.m, stale: s.stale, changed: true, shown: s.shown}, nil
 }
 
 func unixTime(sec int64) time.Time {

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -18,7 +19,7 @@ import (
 // opened. Generations grow with each write; the newest one counts, whole or not at all.
 const (
 	maxChunks      = 4  // of one value
-	maxSeen        = 64 // chunk cookies looked at in one request
+	maxSeen        = 64 // chunk cookies of a request that is let in; more are only taken away
 	maxGeneration  = 1 << 53
 	generationBase = 36
 )
@@ -58,12 +59,10 @@ func Find(lines []string, name string) (f Found) {
 		if !ok {
 			continue
 		}
-		for _, c := range f.chunks {
-			f.duplicate = f.duplicate || c.generation == generation && c.index == index
-		}
-		if len(f.chunks) == maxSeen {
-			f.overflow = true
-			continue
+		if f.overflow = len(f.chunks) >= maxSeen; !f.overflow { // refused as it is: more must not cost their square
+			for _, c := range f.chunks {
+				f.duplicate = f.duplicate || c.generation == generation && c.index == index
+			}
 		}
 		f.chunks = append(f.chunks, chunk{s.Name, s.Value, generation, index})
 	}
@@ -80,6 +79,23 @@ func (f *Found) Err() error {
 		return Chunk
 	}
 	return nil
+}
+
+// Overflow reports whether all that Err refuses is the number of chunks. Join still tells whether the newest are whole.
+func (f *Found) Overflow() bool { return f.overflow && !f.duplicate }
+
+// Assume adds what the browser may hold of a write that this request did not bring along, whole or split, so that the next
+// Set or Expire takes it away.
+func (f *Found) Assume(name string, generation uint64) {
+	f.Present = true
+	if generation == 0 || generation > maxGeneration {
+		return
+	}
+	for i := range maxChunks {
+		if !slices.ContainsFunc(f.chunks, func(c chunk) bool { return c.generation == generation && c.index == i }) {
+			f.chunks = append(f.chunks, chunk{name: chunkName(name, generation, i), generation: generation, index: i})
+		}
+	}
 }
 
 // Split reports whether there are chunks, and the highest generation among them.
@@ -155,7 +171,7 @@ func cutChunkName(s string) (generation uint64, index int, ok bool) {
 		return 0, 0, false
 	}
 	generation, err := strconv.ParseUint(g, generationBase, 64)
-	if err != nil || generation > maxGeneration {
+	if err != nil || generation == 0 || generation > maxGeneration { // 0 is no write of ours, and no name for Expire to spare
 		return 0, 0, false
 	}
 	index, err = strconv.Atoi(i)

@@ -111,12 +111,38 @@ func (k Kind) Expire(h http.Header, seen Found) {
 	noStore(h)
 }
 
+// ExpireAll makes the browser forget cookies that are never split, in one pass over what the response sets already.
+func ExpireAll(h http.Header, kinds []Kind) {
+	if len(kinds) == 0 {
+		return
+	}
+	gone := make(map[string]bool, len(kinds))
+	lines := make([]string, 0, len(h["Set-Cookie"])+len(kinds))
+	for _, k := range kinds {
+		gone[k.Name] = true
+	}
+	for _, l := range h["Set-Cookie"] {
+		if name, _, _ := strings.Cut(l, "="); !gone[name] {
+			lines = append(lines, l)
+		}
+	}
+	for _, k := range kinds {
+		if gone[k.Name] { // once, if the request carried it twice
+			gone[k.Name] = false
+			lines = append(lines, k.line(k.Name, "", 0))
+		}
+	}
+	h["Set-Cookie"] = lines
+	noStore(h)
+}
+
 // split returns the Set-Cookie lines of a value that needs several.
 func (k Kind) split(value string, generation uint64, maxAge int) ([]string, error) {
 	if len(value) > MaxTotal {
 		return nil, Size
 	}
-	room := MaxCookie - len(k.line(chunkName(k.Name, generation, maxChunks), "", maxAge))
+	// As if Max-Age had all its digits: writes of one generation and value have one count, whatever time is left.
+	room := MaxCookie - len(k.line(chunkName(k.Name, generation, maxChunks), "", seconds(MaxAge)))
 	manifest := 1 + 1 + digestText + 1
 	count := (len(value) + manifest + room - 1) / room
 	if count > maxChunks || generation == 0 || generation > maxGeneration {
@@ -142,7 +168,7 @@ func (k Kind) expireSeen(h http.Header, seen Found, generation uint64, single bo
 		h.Add("Set-Cookie", k.line(k.Name, "", 0))
 	}
 	for _, c := range seen.chunks {
-		if c.generation != generation {
+		if single || c.generation != generation {
 			h.Add("Set-Cookie", k.line(c.name, "", 0))
 		}
 	}

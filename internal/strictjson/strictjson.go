@@ -20,6 +20,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"slices"
 )
 
 // MaxDepth is how deep objects and arrays may nest. The outermost object counts
@@ -64,6 +65,16 @@ func Parse(b []byte) (Object, error) {
 		return Object{}, err
 	}
 	return Object{members: s.members}, nil
+}
+
+// WithoutNull returns o without the members that are null, for protocols in
+// which a member without a value counts as left out.
+func (o Object) WithoutNull() Object {
+	null := func(m member) bool { return m.value[0] == 'n' }
+	if !slices.ContainsFunc(o.members, null) {
+		return o
+	}
+	return Object{members: slices.DeleteFunc(slices.Clone(o.members), null)}
 }
 
 // Get returns the value of the member with exactly this name, as it stands in

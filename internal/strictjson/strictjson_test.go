@@ -234,3 +234,20 @@ func BenchmarkParse(b *testing.B) {
 		}
 	})
 }
+
+func TestWithoutNull(t *testing.T) {
+	o, err := Parse([]byte(`{"a":null,"b":1,"c":"null","d":null,"e":{"f":null}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for name := range o.WithoutNull().All() {
+		names = append(names, name)
+	}
+	if !slices.Equal(names, []string{"b", "c", "e"}) {
+		t.Errorf("left are %q", names)
+	}
+	if _, present := o.Get("a"); !present {
+		t.Error("the original has changed")
+	}
+}

@@ -146,7 +146,7 @@ func newTokens() (*client.Tokens, error) {
 }
 
 func (a *application) create(w http.ResponseWriter, r *http.Request) error {
-	_, err := a.manager.Create(w, r, a.client, a.tokens)
+	_, err := a.manager.Create(w, r, a.client, nil, a.tokens)
 	return err
 }
 
