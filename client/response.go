@@ -142,7 +142,7 @@ func (r *AuthorizationResponse) fill(params []param) error {
 			r.err.uri = p.value
 		case "response":
 			jarm = true
-		case "access_token", "id_token", "refresh_token":
+		default:
 			smuggled = true
 		}
 	}
