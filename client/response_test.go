@@ -300,3 +300,18 @@ func TestResponseCost(t *testing.T) {
 		}
 	}
 }
+
+func TestHasCode(t *testing.T) {
+	c := offline(t)
+	for query, want := range map[string]bool{
+		"code=c&state=s": true, "error=access_denied&state=s": false, "code=c&error=x&state=s": false, "state=s": false,
+	} {
+		resp, err := c.AuthorizationResponse(get(t, query))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.HasCode() != want {
+			t.Errorf("%s: %v", query, !want)
+		}
+	}
+}

@@ -17,17 +17,31 @@ import (
 type browser struct {
 	*bench
 	jar map[string]string
+	lax map[string]bool // what a POST from another site does not bring along (RFC 6265bis §5.6.7)
 }
 
-func (b *bench) browser() *browser { return &browser{bench: b, jar: map[string]string{}} }
+func (b *bench) browser() *browser {
+	return &browser{bench: b, jar: map[string]string{}, lax: map[string]bool{}}
+}
 
 // send sends r with the cookies of the jar and keeps what comes back.
 func (br *browser) send(r *http.Request) *httptest.ResponseRecorder {
 	br.t.Helper()
+	crossSitePost := r.Method == http.MethodPost && r.Header.Get("Sec-Fetch-Site") == "cross-site"
 	for _, name := range slices.Sorted(maps.Keys(br.jar)) {
+		if crossSitePost && br.lax[name] {
+			continue
+		}
 		r.AddCookie(&http.Cookie{Name: name, Value: br.jar[name]})
 	}
 	rec := answer(br.handler, r)
+	br.keep(r, rec)
+	return rec
+}
+
+// keep takes the cookies of an answer.
+func (br *browser) keep(r *http.Request, rec *httptest.ResponseRecorder) {
+	br.t.Helper()
 	resp := rec.Result()
 	for _, line := range resp.Header["Set-Cookie"] {
 		c, err := http.ParseSetCookie(line)
@@ -42,6 +56,7 @@ func (br *browser) send(r *http.Request) *httptest.ResponseRecorder {
 			delete(br.jar, c.Name)
 		} else {
 			br.jar[c.Name] = c.Value
+			br.lax[c.Name] = c.SameSite != http.SameSiteNoneMode
 		}
 		if cc := resp.Header.Get("Cache-Control"); !strings.Contains(cc, "no-store") {
 			br.t.Errorf("%s sets a cookie with Cache-Control %q", r.URL.Path, cc)
@@ -50,7 +65,6 @@ func (br *browser) send(r *http.Request) *httptest.ResponseRecorder {
 	br.mu.Lock()
 	br.said.WriteString(rec.Body.String())
 	br.mu.Unlock()
-	return rec
 }
 
 func (br *browser) get(target string, headers ...string) *httptest.ResponseRecorder {
@@ -133,6 +147,7 @@ func (p *pending) request(changes ...func(url.Values)) *http.Request {
 	if p.answer.Method == http.MethodPost {
 		r := httptest.NewRequest("POST", p.answer.URL, strings.NewReader(params.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Sec-Fetch-Site", "cross-site")
 		return r
 	}
 	return with("GET", u+"?"+params.Encode(), navigation...)

@@ -25,6 +25,27 @@ func TestCallbackFormPost(t *testing.T) {
 			t.Errorf("%d %s", rec.Code, rec.Header().Get("Location"))
 		}
 	})
+	t.Run("ATK-K10 ATK-K19 the session of before stays behind and ends", func(t *testing.T) {
+		b := newBench(t, formPost)
+		br := b.browser()
+		br.login()
+		old := b.browser()
+		old.jar = merged(br.jar, nil)
+		p := br.begin("/auth/login")
+		br.refuse(p.request(set("iss", "https://evil.example")), outcome{code: client.ErrIssMismatch, consumes: true}, p)
+		if !old.loggedIn() { // a login that fails leaves it alone
+			t.Error("the session ended for nothing")
+		}
+		p = br.begin("/auth/login")
+		r := p.request()
+		rec := br.send(r)
+		if rec.Code != http.StatusSeeOther || len(r.Cookies()) != 1 {
+			t.Fatalf("%d with %d cookies", rec.Code, len(r.Cookies()))
+		}
+		if !br.loggedIn() || old.loggedIn() {
+			t.Error("not the new session, or the old one too")
+		}
+	})
 	t.Run("ATK-L19 GET", func(t *testing.T) {
 		p := newBench(t, formPost).browser().begin("/auth/login")
 		r := with("GET", rp+"/auth/callback?"+p.answer.Params.Encode())

@@ -23,7 +23,7 @@ func (a *Auth) logout(w http.ResponseWriter, r *http.Request) {
 		p.write(w, r)
 		return
 	}
-	s, err := a.sessions.Load(r)
+	s, err := a.sessions.LoadToEnd(r)
 	if err != nil {
 		s = nil // what cannot be read is taken away all the same
 	}

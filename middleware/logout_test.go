@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -218,5 +219,28 @@ func TestLogoutHint(t *testing.T) { // ATK-O20: the scanner of the bench sees th
 	u, _ := url.Parse(rec.Header().Get("Location"))
 	if u.Query().Get("id_token_hint") == "" || rec.Header().Get("Referrer-Policy") != "no-referrer" || rec.Body.Len() > 0 {
 		t.Errorf("%d %q %s", rec.Code, rec.Header().Get("Referrer-Policy"), rec.Body)
+	}
+}
+
+// Chunks that have piled up beyond what a request may carry keep nobody logged in: all go, and the tokens are revoked. ATK-K15
+func TestLogoutOfManyChunks(t *testing.T) {
+	b := newBench(t, options{})
+	b.as[0].Misbehave(authtest.Fault{Endpoint: authtest.Token, JWT: func(j *authtest.JWT) { j.Claims["padding"] = strings.Repeat("x", 3500) }})
+	br := b.browser()
+	br.login()
+	if len(br.jar) < 2 {
+		t.Fatal("not split")
+	}
+	for i := range 70 {
+		br.jar["__Host-sallyport."+strconv.FormatInt(b.now().Add(-time.Minute).UnixMilli()-int64(i), 36)+".0"] = "2.x.y"
+	}
+	br.send(logoutRequest("", "", "Sec-Fetch-Site: same-origin"))
+	for name := range br.jar {
+		if !strings.HasSuffix(name, "-logout") {
+			t.Errorf("%s is left", name)
+		}
+	}
+	if n := b.as[0].Requests(authtest.Revocation); n != 2 {
+		t.Errorf("%d revocations, want refresh and access token", n)
 	}
 }

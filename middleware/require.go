@@ -158,7 +158,8 @@ func (a *Auth) unavailable(w http.ResponseWriter, r *http.Request, err error) {
 // forgotten before the cookie expires by itself. Cookies that do not open stay: they may be somebody else's doing, and the
 // session of the user may be among them.
 func (a *Auth) forget(w http.ResponseWriter, r *http.Request, err error) {
-	if e, ok := err.(*client.Error); ok && e.Code == session.ErrSessionEnded && e.Reason == "replaced" {
+	var e *client.Error
+	if errors.As(err, &e) && e.Code == session.ErrSessionEnded && e.Reason == "replaced" {
 		return // a late request: the browser has the cookie of the login that replaced it
 	}
 	if errors.Is(err, client.ErrGrantRevoked) || errors.Is(err, session.ErrSessionEnded) || errors.Is(err, session.ErrSessionExpired) {

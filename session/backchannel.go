@@ -30,8 +30,8 @@ const (
 // are revoked then, by c, best effort, and only if its scopes have no offline_access: what was issued
 // with that is meant to outlive the session (§2.7) and is left to the server. The session itself ends all the same.
 //
-// All moments are by this process's clock, also one that ran ahead and was set back: until it is there again,
-// sessions that begin are ended by a logout of before. A later logout than a login's is never missed for it.
+// Moments are by this process's clock. If it ran ahead when the logout arrived and was then set back, logins end as well
+// until it has caught up: a logout from the future is not ignored, for that could be a session that lives.
 //
 // Failure: client.ErrLogoutToken with reason jti for a token that was used before; ErrStore if no more logouts can be
 // remembered. Nothing is changed then.

@@ -75,7 +75,7 @@ func TestLogoutTokenEndsWhatItNames(t *testing.T) {
 				} else {
 					wantError(t, err, ErrSessionEnded, "backchannel_logout")
 					_, err = b.Load(br.request())
-					wantError(t, err, ErrSessionEnded, "")
+					wantError(t, err, ErrSessionEnded, endedByServer)
 				}
 			}
 			told := 0
@@ -248,7 +248,7 @@ func TestLogoutTokenStopsRefresh(t *testing.T) {
 				// And none is begun.
 				br.do(func(w http.ResponseWriter, r *http.Request) {
 					_, err := b.fresh(w, r, b.as, s, false)
-					wantError(t, err, ErrSessionEnded, "")
+					wantError(t, err, ErrSessionEnded, endedByServer)
 				})
 				if b.as.count() != 1 {
 					t.Fatalf("%d refreshes", b.as.count())

@@ -28,6 +28,7 @@ func TestNewRefuses(t *testing.T) {
 		"odd block key":       {Config{Codecs: []securecookie.Codec{SecureCookie(key(1), key(2)[:20])}}, "check its keys"},
 		"no block key":        {Config{Codecs: []securecookie.Codec{SecureCookie(key(1), nil)}}, "check its keys"},
 		"one key for both":    {Config{Codecs: []securecookie.Codec{SecureCookie(key(1), key(1))}}, "check its keys"},
+		"bound to no name":    {Config{Codecs: []securecookie.Codec{nameless{SecureCookie(key(1), key(2))}}}, "does not bind a value to its name"},
 		"signed only, gob":    {Config{Codecs: []securecookie.Codec{SecureCookie(key(1), key(2)), securecookie.New(key(1), nil)}}, "number 2 does not encrypt"},
 		"signed only, json":   {Config{Codecs: []securecookie.Codec{securecookie.New(key(1), nil).SetSerializer(securecookie.JSONEncoder{})}}, "does not encrypt"},
 		"signed only, plain":  {Config{Keys: keys, Codecs: []securecookie.Codec{securecookie.New(key(1), nil).SetSerializer(securecookie.NopEncoder{})}}, "does not encrypt"},
@@ -217,3 +218,9 @@ func TestFingerprint(t *testing.T) {
 		t.Fatal("not keyed")
 	}
 }
+
+// nameless is a codec that encrypts and authenticates, and forgets what for.
+type nameless struct{ securecookie.Codec }
+
+func (n nameless) Encode(_ string, v any) (string, error) { return n.Codec.Encode("x", v) }
+func (n nameless) Decode(_, text string, dst any) error   { return n.Codec.Decode("x", text, dst) }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -179,4 +180,22 @@ func TestLoginFloods(t *testing.T) {
 		fresh := b.start(br, c, LoginOptions{})
 		b.take(t, br, fresh)
 	})
+}
+
+func TestManyPlantedLogins(t *testing.T) {
+	// ATK-K14, ATK-Q04: one response takes a bounded number of them away, and costs no more than it is long.
+	b := newBed(t, Config{})
+	c, _ := testClientFor(t, b.clock.now)
+	var parts []string
+	for i := range 20_000 {
+		parts = append(parts, fmt.Sprintf("%s%022d=", b.Manager.login.Name, i))
+	}
+	h := header{}
+	if err := b.SaveLogin(h, get([]string{strings.Join(parts, ";")}), begin(t, c), LoginOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	lines := h["Set-Cookie"]
+	if len(lines) != maxExpired+1 || !strings.HasPrefix(lines[1], b.Manager.login.Name+"0000000000000000000000=; ") {
+		t.Fatalf("%d lines", len(lines))
+	}
 }

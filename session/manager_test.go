@@ -202,7 +202,7 @@ func TestCreateEndsWhatWasThere(t *testing.T) {
 			if first.rec.id == second.rec.id || first.ID() == second.ID() {
 				t.Fatal("one id for two logins")
 			}
-			b.refuse(t, ErrSessionEnded, "", old.header())
+			b.refuse(t, ErrSessionEnded, replaced, old.header())
 		})
 		t.Run("ATK-K19", func(t *testing.T) {
 			if s := b.load(br); s.Subject() != "user2" || len(br.jar) != 1 {
@@ -214,7 +214,7 @@ func TestCreateEndsWhatWasThere(t *testing.T) {
 		})
 		// Nothing comes back for the ended one by touching or saving it either.
 		h := header{}
-		wantError(t, b.Touch(h, old.request(), &Session{rec: first.rec, m: b.Manager, stale: true}), ErrSessionEnded, "")
+		wantError(t, b.Touch(h, old.request(), &Session{rec: first.rec, m: b.Manager, stale: true}), ErrSessionEnded, replaced)
 		if _, err := b.Save(h, old.request(), first); !errors.Is(err, ErrSessionEnded) || h.wrote() {
 			t.Fatal(err)
 		}
@@ -236,9 +236,9 @@ func TestEnd(t *testing.T) {
 			t.Fatal("a cookie is left")
 		}
 		t.Run("ATK-K15", func(t *testing.T) {
-			b.refuse(t, ErrSessionEnded, "", stolen.header())
+			b.refuse(t, ErrSessionEnded, "logout", stolen.header())
 			b.clock.add(b.shared.cfg.IdleTimeout - time.Second)
-			b.refuse(t, ErrSessionEnded, "", stolen.header())
+			b.refuse(t, ErrSessionEnded, "logout", stolen.header())
 			b.clock.add(b.shared.cfg.AbsoluteTimeout) // the memory may go: the seal has expired
 			b.refuse(t, ErrSessionExpired, "absolute", stolen.header())
 		})
@@ -251,14 +251,16 @@ func TestEnd(t *testing.T) {
 				v, w := newBrowser(t), newBrowser(t)
 				b.login(v, "victim")
 				b.login(w, "attacker")
+				reason := replaced
 				r := get([]string{v.header() + "; " + w.header()})
 				if planted {
+					reason = "logout"
 					b.End(header{}, r, nil)
 				} else if _, err := b.create(header{}, r, testIssuer, testClient, testTokens("victim", 1, b.clock.now())); err != nil {
 					t.Fatal(err)
 				}
-				b.refuse(t, ErrSessionEnded, "", v.header())
-				b.refuse(t, ErrSessionEnded, "", w.header())
+				b.refuse(t, ErrSessionEnded, reason, v.header())
+				b.refuse(t, ErrSessionEnded, reason, w.header())
 			}
 		})
 		// A request without a readable session is cleaned up all the same, and a readable one ended.
@@ -270,7 +272,7 @@ func TestEnd(t *testing.T) {
 				t.Fatal("tokens of nobody")
 			}
 		})
-		b.refuse(t, ErrSessionEnded, "", copied.header())
+		b.refuse(t, ErrSessionEnded, "logout", copied.header())
 		if len(again.jar) != 0 {
 			t.Fatal("a cookie is left")
 		}

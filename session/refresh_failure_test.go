@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sallyport/sallyport/client"
@@ -24,7 +25,7 @@ func TestGrantRevoked(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 3 {
-			b.refuse(t, ErrSessionEnded, "", br.header())
+			b.refuse(t, ErrSessionEnded, "grant_revoked", br.header())
 		}
 		if b.as.count() != 1 {
 			t.Fatalf("%d calls", b.as.count())
@@ -205,7 +206,7 @@ func TestRefreshForSomebodyElse(t *testing.T) {
 		if !errors.Is(err, ErrSessionEnded) || !errors.Is(err, client.ErrIDToken) {
 			t.Fatal(err)
 		}
-		b.refuse(t, ErrSessionEnded, "", br.header())
+		b.refuse(t, ErrSessionEnded, "id_token", br.header())
 		if !slices.Equal(b.as.revoked, []client.Secret{"refresh-1"}) {
 			t.Fatal("not revoked")
 		}
@@ -240,19 +241,47 @@ func TestNoRefreshToken(t *testing.T) {
 }
 
 func TestRefreshedButTooLong(t *testing.T) {
-	// ATK-F13: tokens that the browser cannot hold are not handed out, nor lost, nor spent twice.
-	b := longBed(t)
-	br := newBrowser(t)
-	b.login(br, "alice")
-	b.as.next = func(tok *client.Tokens) { tok.AccessToken = client.Secret(strings.Repeat("!", 9000)) }
-	b.clock.add(time.Hour)
-	for range 3 {
-		h := header{}
-		_, err := b.freshen(h, br.request())
-		wantError(t, err, ErrCookie, "size")
-		if h.wrote() || b.as.count() != 1 {
-			t.Fatalf("wrote %v, %d calls", h.wrote(), b.as.count())
-		}
+	// ATK-F13: tokens that the browser cannot hold end the session: a page that fails until the absolute deadline is no
+	// answer, and the refresh token in the cookie, which is spent, is never sent again.
+	for name, touch := range map[string]bool{"with the request that refreshed": false, "with the next": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := longBed(t)
+				br := newBrowser(t)
+				b.login(br, "alice")
+				b.as.next = func(tok *client.Tokens) { tok.AccessToken = client.Secret(strings.Repeat("!", 9000)) }
+				b.clock.add(time.Hour)
+				r := br.request()
+				s := b.load(br)
+				if touch { // the request is gone when the tokens come
+					gone, cancel := context.WithCancel(context.Background())
+					b.as.hook = cancel
+					if _, err := b.refresh(gone, b.as, &s.rec, false); err == nil {
+						t.Fatal("it was not gone")
+					}
+					synctest.Wait()
+					wantError(t, b.Touch(header{}, r, b.load(br)), ErrSessionEnded, "size")
+				}
+				for range 3 {
+					h := header{}
+					_, err := b.fresh(h, r, b.as, s, false)
+					wantError(t, err, ErrSessionEnded, "size")
+					if h.wrote() || b.as.count() != 1 {
+						t.Fatalf("wrote %v, %d calls", h.wrote(), b.as.count())
+					}
+				}
+				synctest.Wait()
+				if want := []client.Secret{"refresh-2"}; !touch && !slices.Equal(b.as.revoked, want) { // and no session holds the new ones
+					t.Fatalf("%d revoked", len(b.as.revoked))
+				}
+				b.refuse(t, ErrSessionEnded, "size", br.header())
+				if got := b.events.kinds(); slices.Index(got, client.EventSessionEnded) != len(got)-1 { // once
+					t.Fatal(got)
+				}
+				b.login(br, "alice")
+				b.load(br)
+			})
+		})
 	}
 }
 

@@ -377,7 +377,7 @@ func TestLogoutWinsOverRefresh(t *testing.T) {
 		if string(h.Header().Get("Set-Cookie")) != "" && strings.Contains(h.Header().Get("Set-Cookie"), "access") {
 			t.Fatal("a cookie for the dead")
 		}
-		b.refuse(t, ErrSessionEnded, "", stolen.header())
+		b.refuse(t, ErrSessionEnded, "logout", stolen.header())
 		if !slices.Equal(b.as.revoked, []client.Secret{"refresh-2"}) {
 			t.Fatalf("revoked %d", len(b.as.revoked))
 		}
@@ -395,7 +395,7 @@ func TestLogoutWinsOverRefresh(t *testing.T) {
 				t.Fatal("the old token")
 			}
 		})
-		b.refuse(t, ErrSessionEnded, "", br.header())
+		b.refuse(t, ErrSessionEnded, "logout", br.header())
 	})
 }
 

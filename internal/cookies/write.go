@@ -141,23 +141,22 @@ func (k Kind) split(value string, generation uint64, maxAge int) ([]string, erro
 	if len(value) > MaxTotal {
 		return nil, Size
 	}
-	// As if Max-Age had all its digits: writes of one generation and value have one count, whatever time is left.
-	room := MaxCookie - len(k.line(chunkName(k.Name, generation, maxChunks), "", seconds(MaxAge)))
+	// As if Max-Age had all its digits: writes of one generation and length have one count, whatever time is left.
+	longest := len(k.line(chunkName(k.Name, generation, maxChunks), "", seconds(MaxAge)))
+	room := MaxCookie - longest
 	manifest := 1 + 1 + digestText + 1
 	count := (len(value) + manifest + room - 1) / room
 	if count > maxChunks || generation == 0 || generation > maxGeneration {
 		return nil, Size
 	}
 	value = strconv.Itoa(count) + "." + digestOf(generation, count, value) + "." + value
-	lines, total := make([]string, 0, count), 0
+	if len(value)+count*longest > MaxTotal {
+		return nil, Size
+	}
+	lines := make([]string, 0, count)
 	for i := range count {
 		part := value[min(i*room, len(value)):min((i+1)*room, len(value))]
-		l := k.line(chunkName(k.Name, generation, i), part, maxAge)
-		total += len(l)
-		lines = append(lines, l)
-	}
-	if total > MaxTotal {
-		return nil, Size
+		lines = append(lines, k.line(chunkName(k.Name, generation, i), part, maxAge))
 	}
 	return lines, nil
 }

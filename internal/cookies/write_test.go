@@ -221,3 +221,66 @@ func TestAttributes(t *testing.T) {
 		}
 	}
 }
+
+// Writes of one generation and length have one count, whatever time is left: else what is left over of the longer tears the shorter.
+func TestCountDoesNotDependOnMaxAge(t *testing.T) {
+	for n := 7950; n < 8100; n++ {
+		var names [2][]string
+		for i, age := range [2]time.Duration{9 * time.Second, MaxAge} {
+			lines, err := kind.split(value(n, 1), 1000, seconds(age))
+			if err != nil && !errors.Is(err, Size) {
+				t.Fatal(err)
+			}
+			for _, l := range lines {
+				name, _, _ := strings.Cut(l, "=")
+				names[i] = append(names[i], name)
+			}
+		}
+		if len(names[0]) != len(names[1]) {
+			t.Fatalf("%d bytes: %d and %d cookies", n, len(names[0]), len(names[1]))
+		}
+	}
+}
+
+func TestExpireAll(t *testing.T) {
+	h := http.Header{"Set-Cookie": {"a=1", "b=2; Path=/", "ab=3"}}
+	b, c := Kind{Name: "b", Secure: true, SameSite: http.SameSiteNoneMode}, Kind{Name: "c"}
+	ExpireAll(h, nil)
+	if h.Get("Cache-Control") != "" {
+		t.Fatal("nothing to keep")
+	}
+	ExpireAll(h, []Kind{b, c, b})
+	want := []string{"a=1", "ab=3", b.line("b", "", 0), c.line("c", "", 0)}
+	if !slices.Equal(h["Set-Cookie"], want) || h.Get("Cache-Control") != "no-store" {
+		t.Fatal(h)
+	}
+}
+
+func TestAssume(t *testing.T) {
+	// What the request did not bring along goes as well, and what the write itself sets stays.
+	for _, n := range []int{10, 6000} {
+		b := newBrowser(t)
+		b.set(value(6000, 1), 1000)
+		h := http.Header{}
+		f := Find(nil, kind.Name)
+		f.Assume(kind.Name, 1000)
+		if err := kind.Set(h, f, value(n, 2), 1001, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		b.take(h)
+		left := b.find()
+		if g, split := left.Split(); split != (n > 4000) || split && g != 1001 || left.Present == split {
+			t.Fatalf("%d bytes: %v", n, b.keys)
+		}
+		if n > 4000 {
+			if v, err := left.Join(); err != nil || v != value(n, 2) {
+				t.Fatal(err)
+			}
+		}
+	}
+	var f Found
+	f.Assume(kind.Name, 0)
+	if _, split := f.Split(); split {
+		t.Fatal("generation 0")
+	}
+}
