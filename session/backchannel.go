@@ -71,7 +71,8 @@ func (m *Manager) checkLogout(ctx context.Context, rec *record, unknown bool) er
 		last.rec.tokens = *newest
 	}
 	// OpenID Connect Back-Channel Logout 1.0 §2.7. The request does not wait for it.
-	if (was || unknown) && !last.HasScope("offline_access") {
+	// Another client of the same issuer cannot revoke these tokens, and must not see them.
+	if (was || unknown) && !last.HasScope("offline_access") && l.srv.ClientID() == rec.clientID {
 		go m.revoke(ctx, l.srv, last.Tokens())
 	}
 	return fail(ErrSessionEnded, endedByServer)

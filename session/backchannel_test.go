@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -327,4 +328,29 @@ func TestLogoutTokenReadCost(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+type otherClient struct{ *fakeServer }
+
+func (otherClient) ClientID() string { return "other-app" }
+
+// A logout that another client of the issuer received ends the session, and does not send its tokens with that client's credentials.
+func TestLogoutOfAnotherClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBed(t, Config{})
+		br := newBrowser(t)
+		b.login(br, "alice")
+		other := &fakeServer{clock: b.clock}
+		b.clock.add(time.Second)
+		if err := b.endByLogoutToken(otherClient{other}, b.logoutToken("j1", "alice", "")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Load(br.request()); !errors.Is(err, ErrSessionEnded) {
+			t.Errorf("got %v", err)
+		}
+		synctest.Wait()
+		if len(other.revoked) != 0 {
+			t.Error("tokens were sent with another client's credentials")
+		}
+	})
 }
