@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/sallyport/sallyport/client"
@@ -61,7 +62,7 @@ func readEnvironment(getenv func(string) string, log *slog.Logger) (*environment
 	cfg := client.Config{
 		Issuer:                getenv("OAUTH_ISSUER"),
 		ClientID:              getenv("OAUTH_CLIENT_ID"),
-		RedirectURI:           get("OAUTH_REDIRECT_URI", "http://"+env.listener.Addr().String()+"/auth/callback"),
+		RedirectURI:           get("OAUTH_REDIRECT_URI", "http://"+loopback(env.listener.Addr())+"/auth/callback"),
 		PostLogoutRedirectURI: getenv("OAUTH_POST_LOGOUT_REDIRECT_URI"),
 		Scopes:                strings.Fields(get("OAUTH_SCOPES", "openid profile email offline_access")),
 		UserInfo:              true,
@@ -130,6 +131,14 @@ func transport(roots *x509.CertPool) http.RoundTripper {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	return t
+}
+
+// loopback is where a browser on this machine reaches an address that is listened on.
+func loopback(a net.Addr) string {
+	if t, ok := a.(*net.TCPAddr); ok && t.IP.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", strconv.Itoa(t.Port))
+	}
+	return a.String()
 }
 
 // pathOf is what follows the authority of a URL.

@@ -45,6 +45,7 @@ func TestReadEnvironment(t *testing.T) {
 		want string // in the error; empty: none
 	}{
 		{"defaults", nil, ""},
+		{"all addresses", []string{"LISTEN", ":0"}, ""},
 		{"keys", []string{"SESSION_KEYS", key + ", " + old}, ""},
 		{"post", []string{"OAUTH_ISSUER", "https://as.example", "OAUTH_CLIENT_ID", "a", "OAUTH_CLIENT_SECRET", "b", "OAUTH_CLIENT_AUTH", "client_secret_post"}, ""},
 		{"bad key", []string{"SESSION_KEYS", "!"}, "SESSION_KEYS"},
