@@ -18,7 +18,7 @@ const exchangeTimeout = 30 * time.Second
 func (a *Auth) callback(w http.ResponseWriter, r *http.Request, c *client.Client) {
 	returnTo, err := a.complete(w, r, c)
 	if err != nil {
-		a.fail(w, r, c, err)
+		a.fail(w, r, c, responseFault{err})
 		return
 	}
 	redirect(w, returnTo)

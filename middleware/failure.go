@@ -56,6 +56,12 @@ type ownFault struct{ error }
 
 func (f ownFault) Unwrap() error { return f.error }
 
+// responseFault marks a failure of the callback: the browser has brought an authorization response that leads nowhere. What
+// went wrong behind it is in the event; to the browser 5xx says that we are at fault.
+type responseFault struct{ error }
+
+func (f responseFault) Unwrap() error { return f.error }
+
 // fail tells the user that the login did not work and the operator why. It changes no session.
 func (a *Auth) fail(w http.ResponseWriter, r *http.Request, c *client.Client, err error) {
 	correlation := newCorrelation()
@@ -111,6 +117,11 @@ func describe(err error) page {
 		p.status = http.StatusBadGateway
 	case e.Action == client.ActionFixConfiguration && e.Code != client.ErrAuthorization:
 		p.status = http.StatusInternalServerError
+	}
+	var answer responseFault
+	ours := errors.As(err, &own) || e.Code == session.ErrStore || e.Code == errSpeculative
+	if errors.As(err, &answer) && !ours && (p.status == http.StatusBadGateway || p.status == http.StatusServiceUnavailable) {
+		p.status, p.retryAfter = http.StatusBadRequest, 0
 	}
 	return p
 }

@@ -49,6 +49,12 @@ func TestOwnFaults(t *testing.T) {
 	if p := describe(ownFault{full}); p.status != http.StatusServiceUnavailable || p.retryAfter == 0 {
 		t.Errorf("%+v", p)
 	}
+	// On the callback 5xx is for what is our own fault.
+	for err, status := range map[error]int{ownFault{full}: 503, full: 503, client.NewError(client.ErrJWKS, "", nil): 400, client.NewError(client.ErrConfig, "secret", nil): 500, client.NewError(errSpeculative, "", nil): 503} {
+		if p := describe(responseFault{err}); p.status != status || (p.retryAfter != 0) != (status == 503) {
+			t.Errorf("%v: %+v", err, p)
+		}
+	}
 	if p := describe(errors.New("anything")); p.status != http.StatusInternalServerError || p.code != "internal" {
 		t.Errorf("%+v", p)
 	}
