@@ -63,7 +63,7 @@ func (c *Client) Refresh(ctx context.Context, previous *Tokens) (*Tokens, error)
 
 // ignoreExtra leaves what a refresh grants beyond the login's scopes out of
 // account: to refuse it would end every session of a server whose operator has
-// added a default scope. The session goes on with what it had.
+// added a default scope. The session has what both grants have.
 func (c *Client) ignoreExtra(ctx context.Context, tr *tokenResponse, granted []string) {
 	scopes := strings.Fields(tr.scope)
 	kept := slices.DeleteFunc(slices.Clone(scopes), func(s string) bool { return !c.mayGrant(s, granted) })
@@ -90,12 +90,20 @@ func (c *Client) verifyRefreshed(ctx context.Context, m *Metadata, tr *tokenResp
 	if err != nil {
 		return nil, err
 	}
-	if err := idtoken.Continues(first.token(), t.token()); err != nil {
-		e := idTokenError(err)
-		e.Action = ActionLogin // also for auth_time: nothing was asked about it
-		return nil, e
+	if err := continues(first, t.token()); err != nil {
+		return nil, err
 	}
 	return t, nil
+}
+
+func continues(first *IDToken, t *idtoken.Token) error {
+	err := idtoken.Continues(first.token(), t)
+	if err == nil {
+		return nil
+	}
+	e := idTokenError(err)
+	e.Action = ActionLogin // also for auth_time: nothing was asked about it
+	return e
 }
 
 // continued decides when the keys cannot be had: to drop the answer would throw
@@ -111,8 +119,8 @@ func (c *Client) continued(tr *tokenResponse, first *IDToken) (*IDToken, error) 
 	if !slices.Contains(t.Audience, c.cfg.ClientID) {
 		return nil, idTokenError(&idtoken.Error{Reason: "aud"})
 	}
-	if err := idtoken.Continues(first.token(), t); err != nil {
-		return nil, idTokenError(err)
+	if err := continues(first, t); err != nil {
+		return nil, err
 	}
 	return first, nil
 }
@@ -139,7 +147,7 @@ func refreshError(err error) error {
 
 // spent reports whether the refresh token may be used up although no tokens came
 // of it: the request was lost on its way, or what came back is not what a token
-// endpoint says (a captive portal's page, half an answer), or it could not be judged.
+// endpoint says (a captive portal's page, half an answer).
 func spent(e *Error) bool {
 	return e.Outcome == InDoubt || e.Code == ErrTokenResponse || e.Code == ErrContentType && e.Status == http.StatusOK
 }

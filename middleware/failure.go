@@ -77,7 +77,8 @@ func (a *Auth) fail(w http.ResponseWriter, r *http.Request, c *client.Client, er
 	p.write(w, r)
 }
 
-// describe chooses status and words. Rejected is the request's fault (4xx), the rest ours or the server's (5xx).
+// describe chooses status and words. Rejected is the request's fault (4xx), the rest ours or the server's (5xx); on the callback
+// only ours is.
 func describe(err error) page {
 	var own ownFault
 	mine := errors.As(err, &own) && !isUnavailable(err)

@@ -134,7 +134,7 @@ func (a *Auth) deny(w http.ResponseWriter, r *http.Request, err error, navigates
 	case isUnavailable(err):
 		var e *client.Error
 		errors.As(err, &e)
-		problem{Status: http.StatusServiceUnavailable, Code: string(errUnavailable), Detail: "The login service does not answer at the moment.", retryAfter: max(seconds(e.RetryAfter), 1)}.write(w, r)
+		problem{Status: http.StatusServiceUnavailable, Code: string(errUnavailable), Detail: "The login service does not answer at the moment.", retryAfter: seconds(e.RetryAfter)}.write(w, r)
 	case navigates:
 		a.forget(w, r, err)
 		redirect(w, a.base+a.loginFor(r))
@@ -148,7 +148,7 @@ func (a *Auth) deny(w http.ResponseWriter, r *http.Request, err error, navigates
 func (a *Auth) unavailable(w http.ResponseWriter, r *http.Request, err error) {
 	var e *client.Error
 	errors.As(err, &e)
-	p := page{status: http.StatusServiceUnavailable, code: string(errUnavailable), correlation: newCorrelation(), retryAfter: max(seconds(e.RetryAfter), 1),
+	p := page{status: http.StatusServiceUnavailable, code: string(errUnavailable), correlation: newCorrelation(), retryAfter: seconds(e.RetryAfter),
 		title: "Not available at the moment", text: "You are logged in, but the login service does not answer, and this page needs it. Wait a little and open it again."}
 	a.report(r, nil, client.Event{Kind: EventRequestRefused, Err: err, Correlation: p.correlation})
 	p.write(w, r)

@@ -165,6 +165,7 @@ func (m *Manager) surplus(r *http.Request, name string, size int) (gone []cookie
 		}
 		keep = append(keep, h)
 	}
+	slices.Reverse(keep) // of those begun in one moment the header's order tells which is newer
 	slices.SortStableFunc(keep, func(a, b held) int { return b.created.Compare(a.created) })
 	for i, h := range keep {
 		if budget -= h.bytes(); i >= m.shared.cfg.MaxLogins-1 || budget < 0 {

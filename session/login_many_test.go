@@ -39,6 +39,18 @@ func TestManyLogins(t *testing.T) {
 				t.Fatal("the session went with them")
 			}
 		})
+		t.Run("ATK-K14 in one moment", func(t *testing.T) {
+			br := newBrowser(t)
+			var states []string
+			for range 7 {
+				states = append(states, b.start(br, c, LoginOptions{}))
+			}
+			for i, s := range states {
+				if _, err := b.FindLogin(br.request(), s); (err == nil) != (i >= 2) {
+					t.Errorf("login %d of 7: %v", i+1, err)
+				}
+			}
+		})
 		t.Run("long ones", func(t *testing.T) {
 			br := newBrowser(t)
 			last := ""

@@ -12,7 +12,7 @@ import (
 // embed starts an authorization server in this process and registers the
 // application there, so that the example needs nothing from outside. Its access
 // tokens live two minutes, so that a refresh can be watched.
-func (env *environment) embed() error {
+func (env *environment) embed() {
 	cfg := &env.client
 	if cfg.ClientID == "" {
 		cfg.ClientID = "sallyport-webapp"
@@ -34,5 +34,4 @@ func (env *environment) embed() error {
 	cfg.Issuer = server.Issuer()
 	cfg.Authentication = client.SecretBasic(client.Secret(secret))
 	env.close = server.Close
-	return nil
 }

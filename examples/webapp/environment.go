@@ -78,12 +78,13 @@ func readEnvironment(getenv func(string) string, log *slog.Logger) (*environment
 	case "client_secret_post":
 		cfg.Authentication = client.SecretPost(secret)
 	default:
-		return nil, fmt.Errorf("OAUTH_CLIENT_AUTH: this version has client_secret_basic and client_secret_post")
+		return nil, errors.New("OAUTH_CLIENT_AUTH: this version has client_secret_basic and client_secret_post")
 	}
 	env.home = strings.TrimSuffix(cfg.RedirectURI, pathOf(cfg.RedirectURI)) + "/"
 	env.client = cfg
 	if cfg.Issuer == "" {
-		return env, env.embed()
+		env.embed()
+		return env, nil
 	}
 	// Which provider it will be is known only here, and many that check PKCE
 	// do not announce it. S256 is sent and the nonce checked in any case.
