@@ -84,6 +84,9 @@ type Config struct {
 	// UserInfoAlgorithm is the registered userinfo_signed_response_alg. If set, an
 	// unsigned answer is refused; if empty, a signed one is.
 	UserInfoAlgorithm string
+	// Rotation says what the server does with refresh tokens, where it differs
+	// from the standard or is kinder.
+	Rotation Rotation
 	// Profile identifies the user where there is no ID token (plain OAuth without the openid scope).
 	Profile *Profile
 
@@ -231,7 +234,7 @@ func New(cfg Config) (*Client, error) {
 		Base: cfg.Transport, RootCAs: cfg.RootCAs, Timeout: cfg.Timeout, Now: cfg.Now,
 		AllowLoopback: isLoopback(hostOf(cfg.Issuer)), AllowPrivate: cfg.Quirks.AllowPrivateAddresses,
 	})
-	for _, name := range cfg.Quirks.active() {
+	for _, name := range slices.Concat(cfg.Quirks.active(), cfg.Rotation.active()) {
 		c.emit(context.Background(), Event{Kind: EventQuirkActive, Reason: name})
 	}
 	return c, nil
@@ -239,7 +242,7 @@ func New(cfg Config) (*Client, error) {
 
 func (cfg Config) clone() Config {
 	for _, l := range [...]*[]string{&cfg.Scopes, &cfg.RequiredScopes, &cfg.EndpointHosts, &cfg.IDTokenAlgorithms,
-		&cfg.Quirks.TrustedAudiences, &cfg.Quirks.ExtraScopes} {
+		&cfg.Quirks.TrustedAudiences, &cfg.Quirks.ExtraScopes, &cfg.Rotation.OverCodes} {
 		*l = slices.Clone(*l)
 	}
 	extra := url.Values{}
@@ -313,6 +316,9 @@ func (cfg *Config) check() error {
 		if err := cfg.Profile.check(); err != nil {
 			return err
 		}
+	}
+	if err := cfg.Rotation.check(); err != nil {
+		return err
 	}
 	return cfg.checkLimits()
 }

@@ -122,9 +122,10 @@ type Error struct {
 	// specification registers ("invalid_grant", "login_required", …), else empty.
 	ServerCode string
 
-	hint   string // our own words: how to mend it
-	server serverText
-	cause  error
+	hint         string // our own words: how to mend it
+	server       serverText
+	refusedEmpty bool // by the token endpoint, with 400 or 403 and no body
+	cause        error
 }
 
 // serverText is what the server said about itself: hostile until proven otherwise.

@@ -65,6 +65,9 @@ func (c *Client) accept(ctx context.Context, m *Metadata, req *AuthorizationRequ
 	if err != nil {
 		return nil, err
 	}
+	if t.RefreshToken == "" {
+		t.RefreshExpiry = time.Time{}
+	}
 	if c.openID(req.scopes) {
 		if tr.idToken == "" {
 			return nil, idTokenError(&idtoken.Error{Reason: "missing"}) // OpenID Connect Core §3.1.3.3
@@ -113,6 +116,9 @@ func (c *Client) newTokens(tr *tokenResponse, asked []string) (*Tokens, error) {
 		t.Expiry = c.now().Add(tr.expiresIn)
 	case tr.refreshToken != "":
 		t.Expiry = c.now().Add(unsaidExpiry)
+	}
+	if tr.refreshExpiresIn > 0 {
+		t.RefreshExpiry = c.now().Add(tr.refreshExpiresIn)
 	}
 	if tr.scopeSaid {
 		t.Scopes = strings.Fields(tr.scope)

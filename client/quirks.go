@@ -71,12 +71,13 @@ type provider struct {
 	scopes    map[string][]string // a scope and the names it is granted under
 	anyScope  bool                // grants what was consented to before, asked for or not
 	noConsent bool                // prompt=consent is not what gets a refresh token
+	reusable  bool                // each refresh gives a new refresh token, and the old one stays valid
 }
 
 // providerOf returns what is known about an issuer.
 func providerOf(issuer string) provider {
 	if strings.HasPrefix(issuer, "https://login.microsoftonline.com/") { // one issuer for each tenant
-		return provider{hosts: []string{"graph.microsoft.com"}, anyScope: true, noConsent: true}
+		return provider{hosts: []string{"graph.microsoft.com"}, anyScope: true, noConsent: true, reusable: true}
 	}
 	return providers[issuer]
 }

@@ -20,7 +20,8 @@ import (
 // and so are ID token, userinfo and subject. An ID token that comes along is
 // held to the one of previous (OpenID Connect Core §12.2).
 //
-// Failure: [ErrGrantRevoked] when the grant is over; [ErrRefreshInDoubt] when the
+// Failure: [ErrGrantRevoked] when the grant is over, by invalid_grant or by what
+// Config.Rotation says (Reason "over_code" or "empty_answer" then); [ErrRefreshInDoubt] when the
 // request was written and no answer came, so the refresh token may be spent;
 // [ErrTokenEndpoint], [ErrTransport] and [ErrTimeout] (Outcome Transient: keep
 // the tokens, try later); [ErrTokenType], [ErrScope] and [ErrIDToken] when an
@@ -37,7 +38,7 @@ func (c *Client) Refresh(ctx context.Context, previous *Tokens) (*Tokens, error)
 	}
 	tr, err := c.grant(ctx, m, backchannel.RefreshGrant, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {string(previous.RefreshToken)}})
 	if err != nil {
-		return nil, refreshError(err)
+		return nil, c.refreshError(err)
 	}
 	c.ignoreExtra(ctx, tr, previous.Scopes)
 	t, err := c.newTokens(tr, previous.Scopes)
@@ -46,6 +47,9 @@ func (c *Client) Refresh(ctx context.Context, previous *Tokens) (*Tokens, error)
 		return nil, err
 	}
 	t.IDToken, t.UserInfo, t.Subject, t.ObtainedAt = previous.IDToken, previous.UserInfo, previous.Subject, previous.ObtainedAt
+	if t.RefreshExpiry.IsZero() && previous.RefreshExpiry.After(c.now()) { // one that has passed was wrong
+		t.RefreshExpiry = previous.RefreshExpiry
+	}
 	if t.RefreshToken == "" {
 		t.RefreshToken = previous.RefreshToken
 		if !tr.expiresSaid {
@@ -126,14 +130,13 @@ func (c *Client) continued(tr *tokenResponse, first *IDToken) (*IDToken, error) 
 }
 
 // refreshError says what a failed refresh means for the grant.
-func refreshError(err error) error {
+func (c *Client) refreshError(err error) error {
 	var e *Error
 	if !errors.As(err, &e) {
 		return err
 	}
-	// Only a refusal with this code ends the grant: a 5xx or 429 never does, whatever it says.
-	if e.Code == ErrTokenEndpoint && e.Outcome == Rejected && (e.ServerCode == "invalid_grant" || e.ServerCode == "bad_refresh_token") {
-		g := NewError(ErrGrantRevoked, "", nil)
+	if over, rule := c.cfg.Rotation.over(e); over {
+		g := NewError(ErrGrantRevoked, rule, nil)
 		g.Status, g.ServerCode, g.server = e.Status, e.ServerCode, e.server
 		return g
 	}
@@ -142,6 +145,7 @@ func refreshError(err error) error {
 		d.RetryAfter = e.RetryAfter
 		return d
 	}
+	e.hint = profileHint(e)
 	return e
 }
 

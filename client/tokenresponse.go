@@ -15,7 +15,8 @@ import (
 const (
 	maxTokenLength = 64 << 10
 	maxScope       = 8 << 10
-	maxExpiresIn   = 24 * time.Hour  // longer is clamped: better refreshed early
+	maxExpiresIn   = 24 * time.Hour // longer is clamped: better refreshed early
+	maxRefreshIn   = 10 * 365 * 24 * time.Hour
 	unsaidExpiry   = 5 * time.Minute // assumed where the server does not say and there is a refresh token
 )
 
@@ -26,6 +27,7 @@ type tokenResponse struct {
 	tokenType                          string
 	expiresIn                          time.Duration
 	expiresSaid                        bool
+	refreshExpiresIn                   time.Duration // 0: not said
 	scope                              string
 	scopeSaid                          bool
 }
@@ -106,31 +108,44 @@ func optionalString(doc strictjson.Object, name string) (string, bool, error) {
 	return v, v != "", err
 }
 
-// readExpiry accepts a positive whole number of seconds in any JSON notation.
+// readExpiry refuses an expires_in that is no lifetime.
 func (r *tokenResponse) readExpiry(doc strictjson.Object, q Quirks) error {
+	// No standard has this member, and some servers write 0 or -1 for "never": a
+	// value that is no lifetime is as good as none, and not worth a rotated token.
+	r.refreshExpiresIn, _ = seconds(doc, "refresh_token_expires_in", q, maxRefreshIn)
 	raw, present := doc.Get("expires_in")
 	if !present || string(raw) == "null" {
 		return nil
 	}
+	var ok bool
+	r.expiresIn, ok = seconds(doc, "expires_in", q, maxExpiresIn)
+	r.expiresSaid = ok
+	if !ok {
+		return badToken("expires_in")
+	}
+	return nil
+}
+
+// seconds reads a positive whole number of seconds in any JSON notation, at most as much as most.
+func seconds(doc strictjson.Object, name string, q Quirks, most time.Duration) (time.Duration, bool) {
+	raw, _ := doc.Get(name)
 	text := string(raw)
 	if q.StringExpiresIn && strings.HasPrefix(text, `"`) {
 		if err := json.Unmarshal(raw, &text); err != nil || strings.Trim(text, "0123456789") != "" {
-			return badToken("expires_in")
+			return 0, false
 		}
 	}
 	if text == "" || text[0] < '0' || text[0] > '9' {
-		return badToken("expires_in")
+		return 0, false
 	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil || f <= 0 || f != math.Trunc(f) || f > math.MaxInt64/2 {
-		return badToken("expires_in")
+		return 0, false
 	}
-	r.expiresSaid = true
-	r.expiresIn = maxExpiresIn
-	if f < maxExpiresIn.Seconds() {
-		r.expiresIn = time.Duration(f) * time.Second
+	if f < most.Seconds() {
+		return time.Duration(f) * time.Second, true
 	}
-	return nil
+	return most, true
 }
 
 func (r *tokenResponse) readScope(doc strictjson.Object, q Quirks) error {
@@ -178,7 +193,7 @@ func formTokenResponse(resp *backchannel.Response, q Quirks) (*tokenResponse, er
 			return nil, badToken("duplicate")
 		}
 		m[p.name] = p.value
-		if n, err := strconv.ParseUint(p.value, 10, 32); err == nil && p.name == "expires_in" {
+		if n, err := strconv.ParseUint(p.value, 10, 32); err == nil && (p.name == "expires_in" || p.name == "refresh_token_expires_in") {
 			m[p.name] = n
 		}
 	}
@@ -200,6 +215,7 @@ func tokenEndpointError(resp *backchannel.Response) *Error {
 	e := NewError(ErrTokenEndpoint, "", nil)
 	e.Status = resp.Status
 	e.RetryAfter = resp.RetryAfter
+	e.refusedEmpty = len(resp.Body) == 0 && (resp.Status == http.StatusBadRequest || resp.Status == http.StatusForbidden)
 	if failedForNow(resp.Status) {
 		e.Outcome, e.Action = Transient, ActionRetry
 	}

@@ -21,6 +21,10 @@ type Tokens struct {
 	TokenType    string // "Bearer"
 	// Expiry is when the access token stops working; zero if the server did not say.
 	Expiry time.Time
+	// RefreshExpiry is when the refresh token stops working, as the server last
+	// said (refresh_token_expires_in, in no standard but widely sent); zero if it
+	// did not. A refresh that says nothing keeps it.
+	RefreshExpiry time.Time
 	// Scopes are the granted ones.
 	Scopes []string
 	// IDToken is the verified ID token; nil without the openid scope.

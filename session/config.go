@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/securecookie"
@@ -43,6 +44,19 @@ type Config struct {
 	// MaxLogins is how many logins one browser may have begun: 5 by default, at most 10.
 	MaxLogins int
 
+	// Store, if set, is where sessions live: the browser has a sealed name of the session only. Nil: the session is in the cookie.
+	// A full or absent store is ErrStore, never a logout. See packages session/redisstore and session/pgstore, and NewMemory.
+	Store Store
+	// Coordination is what replicas share when sessions live in cookies: who refreshes, what came of it, what has ended. Nil: this
+	// process remembers that by itself, which serves one process.
+	Coordination Store
+	// Replicas says that several processes serve the application. New refuses then what only works in one: sessions that live in its
+	// memory, or cookies without a shared Coordination.
+	Replicas bool
+	// NotBefore ends the sessions of logins before it. To end every session in an incident without a store, set it to the time
+	// of the incident everywhere; with one, see Manager.EndEverySession.
+	NotBefore time.Time
+
 	// OnEvent receives audit events, synchronously; it may be called concurrently.
 	OnEvent func(context.Context, client.Event)
 	// Now is the clock; nil means time.Now.
@@ -62,14 +76,31 @@ type Manager struct {
 // shared is what all views of one Manager have in common.
 type shared struct {
 	cfg      Config
-	sessions *seal.Sealer
+	sessions *seal.Sealer // of cookies: sessions, or tickets if those are in a store
 	logins   *seal.Sealer
 	logouts  *seal.Sealer
+	stored   *seal.Sealer // of what is in stores
 	printKey []byte
+	naming   [][]byte // keys of names in stores, newest first
 
-	claims  *claims // consumed logins
-	ledger  *ledger
-	flights flights
+	inStore bool   // sessions live in the store
+	inShare bool   // and other processes see it
+	entries *vault // what has become of sessions
+	once    *vault // what was used up
+	rosters *vault // who is logged in, and logouts
+	idle    *expiring[claim, struct{}]
+
+	started    time.Time
+	notBefore  int64 // Config.NotBefore, milliseconds since 1970
+	lastLogout atomic.Int64
+	epoch      epoch
+
+	flights   flights
+	calls     calls
+	servers   servers
+	unsettled unsettled
+	work      work
+	counters  counters
 }
 
 // GenerateKey returns 32 random bytes for Config.Keys.
@@ -112,12 +143,19 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.MaxLogins < 1 || cfg.MaxLogins > 10 {
 		return nil, configError("max_logins", "MaxLogins: must be between 1 and 10")
 	}
-	s := &shared{cfg: cfg, claims: newClaims(), ledger: newLedger()}
+	s := &shared{cfg: cfg, started: time.Now(), idle: newExpiring[claim, struct{}](maxIdleClaims)}
+	if !cfg.NotBefore.IsZero() {
+		s.notBefore = cfg.NotBefore.UnixMilli()
+	}
+	m := &Manager{shared: s}
+	if err := s.place(); err != nil {
+		return nil, err
+	}
 	if err := s.sealers(); err != nil {
 		return nil, err
 	}
+	m.openVaults()
 	s.cfg.Keys, s.cfg.Codecs = nil, nil // ATK-S11: the subkeys are enough
-	m := &Manager{shared: s}
 	m.bind("", true)
 	if cfg.Origin != "" {
 		return m.ForOrigin(cfg.Origin)
@@ -125,10 +163,66 @@ func New(cfg Config) (*Manager, error) {
 	return m, nil
 }
 
+// cookies is the purpose of what is in the session's cookie.
+func (s *shared) cookies() seal.Purpose {
+	if s.inStore {
+		return seal.Ticket
+	}
+	return seal.Session
+}
+
+// place decides where sessions and what is known about them are.
+func (s *shared) place() error {
+	cfg := &s.cfg
+	where := cfg.Coordination
+	switch {
+	case cfg.Store != nil && cfg.Coordination != nil:
+		return configError("store", "set Store, and sessions live there, or Coordination, and they live in cookies; not both")
+	case cfg.Store != nil:
+		s.inStore, where = true, cfg.Store
+	}
+	s.inShare = where != nil && where.Shared()
+	switch {
+	case s.inShare && len(cfg.Keys) == 0:
+		return configError("keys", "Keys: a store that processes share needs the same Keys in all of them, beside Codecs")
+	case cfg.Replicas && !s.inShare && s.inStore:
+		return configError("replicas", "several processes serve the application, and the Store is one process's memory: give all of them one Redis or PostgreSQL")
+	case cfg.Replicas && !s.inShare:
+		return configError("replicas", "several processes serve the application, and nothing coordinates them: without Coordination (Redis or PostgreSQL, the same for all) they spend each other's refresh tokens")
+	}
+	return nil
+}
+
+const (
+	// What this process keeps by itself, if there is no store for it. The first holds refreshes until cookies show them, and ends of
+	// sessions: if there is no more room, what would end first is forgotten, which mostly nobody misses. The others refuse
+	// instead: what they forgot would be a code sent twice, or a session that lives.
+	memoryEntries = 384 << 20
+	memoryOnce    = 256 << 20
+	memoryRosters = 128 << 20
+)
+
+func (m *Manager) openVaults() {
+	s := m.shared
+	entries, once, rosters := s.cfg.Store, s.cfg.Store, s.cfg.Store
+	if !s.inStore {
+		entries, once, rosters = s.cfg.Coordination, s.cfg.Coordination, s.cfg.Coordination
+	}
+	if entries == nil {
+		entries = NewMemory(MemoryOptions{Limit: memoryEntries, Now: s.cfg.Now, OnEvict: func(string, []byte) {
+			m.Report(context.Background(), client.Event{Kind: EventStoreEvicted})
+		}})
+		once = NewMemory(MemoryOptions{Limit: memoryOnce, Now: s.cfg.Now})
+		rosters = NewMemory(MemoryOptions{Limit: memoryRosters, Now: s.cfg.Now})
+	}
+	s.entries, s.once, s.rosters = newVault(entries, s.stored, s.cfg.Now), newVault(once, s.stored, s.cfg.Now), newVault(rosters, s.stored, s.cfg.Now)
+}
+
 func (s *shared) sealers() error {
 	codecs := func(seal.Purpose) ([]securecookie.Codec, error) { return nil, nil }
 	s.printKey = make([]byte, 32)
 	rand.Read(s.printKey) // without keys of ours, sessions have another name in each process
+	s.naming = [][]byte{s.printKey}
 	switch {
 	case len(s.cfg.Keys) > 0:
 		ring, err := seal.NewRing(s.cfg.Keys)
@@ -136,6 +230,9 @@ func (s *shared) sealers() error {
 			return configError("keys", "Keys: "+err.Error())
 		}
 		if s.printKey, err = ring.Subkey(seal.Fingerprint); err != nil {
+			return client.NewError(client.ErrConfig, "keys", err)
+		}
+		if s.naming, err = ring.Subkeys(seal.Naming); err != nil {
 			return client.NewError(client.ErrConfig, "keys", err)
 		}
 		codecs = func(p seal.Purpose) ([]securecookie.Codec, error) {
@@ -150,7 +247,7 @@ func (s *shared) sealers() error {
 			return configError("codecs", "Codecs: number "+itoa(i+1)+" "+err.Error())
 		}
 	}
-	for purpose, sealer := range map[seal.Purpose]**seal.Sealer{seal.Session: &s.sessions, seal.Login: &s.logins, seal.Logout: &s.logouts} {
+	for purpose, sealer := range map[seal.Purpose]**seal.Sealer{s.cookies(): &s.sessions, seal.Login: &s.logins, seal.Logout: &s.logouts, seal.Stored: &s.stored} {
 		list, err := codecs(purpose)
 		if err == nil {
 			*sealer, err = seal.NewSealer(s.cfg.Now, append(list, s.cfg.Codecs...)...)
@@ -198,7 +295,7 @@ func (m *Manager) bind(origin string, secure bool) {
 		name = cookies.HostPrefix + name
 	}
 	m.session = cookies.Kind{Name: name, Secure: secure, SameSite: http.SameSiteLaxMode}
-	m.sessionSeal = seal.Name(seal.Session, name, origin)
+	m.sessionSeal = seal.Name(m.shared.cookies(), name, origin)
 	m.login = cookies.Kind{Name: name + "-login.", Secure: secure, SameSite: http.SameSiteLaxMode}
 }
 
@@ -228,13 +325,16 @@ func parseOrigin(s string) (origin string, secure bool, err error) {
 }
 
 // fingerprint names a session without giving its id away.
-func (m *Manager) fingerprint(id sessionID) string {
+func (m *Manager) fingerprint(id sessionID) string { return m.fingerprintOf(sha256.Sum256(id[:])) }
+
+// fingerprintOf is fingerprint for who has only the hash of the id.
+func (m *Manager) fingerprintOf(hash [sha256.Size]byte) string {
 	var key []byte
 	if m != nil {
 		key = m.shared.printKey
 	}
 	h := hmac.New(sha256.New, key)
-	h.Write(id[:])
+	h.Write(hash[:])
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:12])
 }
 

@@ -17,7 +17,8 @@ const (
 	ErrCookie client.Code = "cookie"
 	// ErrSessionEnded: it is over before its time. Reason "logout"; "replaced" by a newer login in the same browser, whose
 	// cookie is not to be taken away for it; "grant_revoked" or "id_token": its grant is over; "size": a refresh brought
-	// tokens that are longer than browsers keep; "backchannel_logout": the server ended it; "client": it belongs to
+	// tokens that are longer than browsers keep; "backchannel_logout": the server ended it; "subject_ended",
+	// "every_session_ended", "not_before": an operator did; "gone": the store has it no more; "too_many": the user has thousands of newer ones; "client": it belongs to
 	// another registration.
 	ErrSessionEnded client.Code = "session_ended"
 	// ErrSessionExpired: past its idle or its absolute deadline. Reason: idle or absolute.
@@ -25,7 +26,9 @@ const (
 	ErrSessionExpired client.Code = "session_expired"
 	// ErrNoToken: the access token is spent and there is no refresh token to get another.
 	ErrNoToken client.Code = "no_token"
-	// ErrStore: what must be remembered cannot be, at the moment. Not a logout.
+	// ErrStore: the store does not answer, or not with what we wrote there. Not a logout: outcome Transient, with RetryAfter. Reason:
+	// unavailable, timeout, canceled, full, conflict; corrupt or version for a stranger's bytes, stale for an old copy: nothing is
+	// overwritten then.
 	ErrStore client.Code = "store"
 )
 
@@ -71,10 +74,4 @@ func cookieError(err error) *client.Error {
 
 func expiredError(reason string) *client.Error {
 	return client.NewError(ErrSessionExpired, reason, fail(ErrCookie, string(seal.Expired)))
-}
-
-func storeFull() *client.Error {
-	e := fail(ErrStore, "full")
-	e.Outcome, e.Action = client.Transient, client.ActionRetry
-	return e
 }

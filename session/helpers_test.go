@@ -243,6 +243,8 @@ type fakeServer struct {
 	calls   int
 	sent    []client.Secret
 	revoked []client.Secret
+
+	rotation client.Rotation
 	err     error
 	hook    func()
 	next    func(t *client.Tokens)
@@ -256,6 +258,8 @@ func (f *fakeServer) Issuer() string {
 }
 
 func (f *fakeServer) ClientID() string { return testClient }
+
+func (f *fakeServer) Rotation() client.Rotation { return f.rotation }
 
 func (f *fakeServer) Refresh(ctx context.Context, t *client.Tokens) (*client.Tokens, error) {
 	f.mu.Lock()
@@ -296,4 +300,44 @@ func (f *fakeServer) count() int {
 
 func findSession(br *browser) cookies.Found {
 	return cookies.Find(br.request().Header["Cookie"], cookieName)
+}
+
+// kept counts what this process remembers.
+func (b *bed) kept() (n int) {
+	n = len(b.shared.idle.items)
+	for _, v := range []*vault{b.shared.entries, b.shared.once, b.shared.rosters} {
+		for i := range v.memory.shards {
+			n += len(v.memory.shards[i].records)
+		}
+	}
+	return n
+}
+
+// entry is what the store has of a session.
+func (b *bed) entry(id sessionID) (e entry, version int64) {
+	b.t.Helper()
+	key := sessionKey(id)
+	version, _, err := b.shared.entries.get(b.t.Context(), &key, &e)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return e, version
+}
+
+// settled waits for what goes on when requests are gone.
+func (b *bed) settled() {
+	b.t.Helper()
+	if err := b.Shutdown(b.t.Context()); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// mustEnd is End.
+func (b *bed) mustEnd(w http.ResponseWriter, r *http.Request, s *Session) *client.Tokens {
+	b.t.Helper()
+	last, err := b.End(w, r, s)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return last
 }

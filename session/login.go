@@ -105,18 +105,11 @@ func (m *Manager) SaveLogin(w http.ResponseWriter, r *http.Request, req *client.
 
 // predecessor returns the session that r carries if it lives.
 func (m *Manager) predecessor(r *http.Request) *predecessor {
-	found := cookies.Find(r.Header["Cookie"], m.session.Name)
-	now, cfg := m.now(), &m.shared.cfg
-	s, err := m.read(&found, now)
-	if err != nil || found.Err() != nil {
+	s, err := m.Load(r)
+	if err != nil {
 		return nil
 	}
-	absolute := s.rec.absoluteDeadline(cfg)
-	e, _ := m.shared.ledger.get(s.rec.id, now)
-	if e.ended || !now.Before(earlier(absolute, s.rec.idleDeadline(cfg))) {
-		return nil
-	}
-	return &predecessor{s.rec.id, absolute.Unix(), s.rec.generation}
+	return &predecessor{s.rec.id, s.rec.absoluteDeadline(&m.shared.cfg).Unix(), s.shown.generation}
 }
 
 // cookieBytes is what a cookie takes of a Cookie header.
@@ -159,7 +152,7 @@ func (m *Manager) surplus(r *http.Request, name string, size int) (gone []cookie
 			continue
 		}
 		h.kind, h.created = forSite(h.kind, p.crossSite), p.request.CreatedAt()
-		if m.shared.claims.taken(claimOf(p.request.State()), m.now()) {
+		if m.takenHere(claimOf(p.request.State())) {
 			gone = append(gone, h.kind)
 			continue
 		}
@@ -186,7 +179,7 @@ func (m *Manager) isLogin(name string) bool {
 
 // FindLogin returns the pending login that belongs to an authorization response with this state, without using it up.
 //
-// Failure: client.ErrStateMissing without a state; client.ErrStateMismatch if this browser has no such login;
+// Failure: ErrStore; client.ErrStateMissing without a state; client.ErrStateMismatch if this browser has no such login;
 // client.ErrStateExpired; client.ErrStateReplayed if it was taken before; ErrCookie with reason duplicate,
 // auth, version, purpose or size if it has one that cannot be used.
 func (m *Manager) FindLogin(r *http.Request, state string) (*Login, error) {
@@ -202,9 +195,9 @@ func (m *Manager) FindLogin(r *http.Request, state string) (*Login, error) {
 	switch {
 	case err != nil: // ATK-K01
 		return nil, cookieError(err)
-	case m.shared.claims.taken(key, m.now()): // ATK-L05, ATK-L12
+	case m.takenHere(key): // ATK-L05, ATK-L12
 		return nil, fail(client.ErrStateReplayed, "")
-	case !found: // ATK-L01, ATK-L07
+	case !found: // ATK-L01, ATK-L07. Nobody without the cookie costs a store anything.
 		return nil, fail(client.ErrStateMismatch, "")
 	}
 	var p pending
@@ -220,22 +213,35 @@ func (m *Manager) FindLogin(r *http.Request, state string) (*Login, error) {
 	if subtle.ConstantTimeCompare([]byte(p.request.State()), []byte(state)) != 1 {
 		return nil, fail(client.ErrStateMismatch, "")
 	}
+	switch taken, err := m.taken(r.Context(), key); {
+	case err != nil:
+		return nil, m.storeFailed(r.Context(), nil, err)
+	case taken:
+		return nil, fail(client.ErrStateReplayed, "")
+	}
 	return &Login{
 		Request: p.request, ReturnTo: p.returnTo,
 		kind: forSite(kind, p.crossSite), claim: key, expires: opened.Expires, replaces: p.replaces,
 	}, nil
 }
 
-// TakeLogin uses a pending login up: of all that take it, at the same time or later, one gets nil, for as long as the login
-// lives and in this process. It expires the login's cookie. With spending the caller goes on to send a code; without, it
-// will do nothing but fail, and that is remembered for as long as there is room. Failure: client.ErrStateReplayed for
-// the others; with spending, ErrStore if too many logins are remembered as it is; nothing is written then.
+// TakeLogin uses a pending login up: of all that take it, at the same time or later, in all processes that share a store, one gets nil, for as
+// long as the login lives. It expires the login's cookie. With spending the caller goes on to send a code; without, it
+// will do nothing but fail, and that is remembered by this process for as long as there is room. Failure: client.ErrStateReplayed for
+// the others; with spending, ErrStore: nothing is written to w then, and the login may be used up or not.
 func (m *Manager) TakeLogin(w http.ResponseWriter, r *http.Request, l *Login, spending bool) error {
-	added, full := m.shared.claims.take(l.claim, m.now(), l.expires, spending)
-	switch {
-	case full:
-		return storeFull()
-	case !added: // ATK-L11
+	first := false
+	if spending {
+		key := newStoreKey(keyOnce, l.claim[:])
+		u, err := m.shared.once.useOnce(r.Context(), &key, 0, l.expires)
+		if err != nil {
+			return m.storeFailed(r.Context(), nil, err)
+		}
+		first = u.version != 0 && !m.takenIdly(l.claim)
+	} else {
+		first = !m.takenHere(l.claim) && m.takeIdly(l.claim, l.expires)
+	}
+	if !first { // ATK-L11
 		return fail(client.ErrStateReplayed, "")
 	}
 	l.kind.Expire(w.Header(), cookies.Found{})

@@ -54,13 +54,13 @@ func (m *Manager) SaveLogout(w http.ResponseWriter, r *http.Request) (state stri
 func (m *Manager) TakeLogout(w http.ResponseWriter, r *http.Request, state string) error {
 	kind := m.logoutKind()
 	text, found, err := cookies.Get(r.Header["Cookie"], kind.Name)
-	key, now := claimOf(state), m.now()
+	key := claimOf(state)
 	switch {
 	case state == "":
 		return fail(client.ErrStateMissing, "")
 	case err != nil:
 		return cookieError(err)
-	case m.shared.claims.taken(key, now):
+	case m.takenHere(key):
 		return fail(client.ErrStateReplayed, "")
 	case !found:
 		return fail(client.ErrStateMismatch, "")
@@ -77,7 +77,7 @@ func (m *Manager) TakeLogout(w http.ResponseWriter, r *http.Request, state strin
 	if subtle.ConstantTimeCompare([]byte(content), []byte(state)) != 1 {
 		return fail(client.ErrStateMismatch, "")
 	}
-	if added, _ := m.shared.claims.take(key, now, opened.Expires, false); !added {
+	if !m.takeIdly(key, opened.Expires) {
 		return fail(client.ErrStateReplayed, "")
 	}
 	kind.Expire(w.Header(), cookies.Found{})

@@ -227,7 +227,7 @@ func TestEnd(t *testing.T) {
 		b.login(br, "alice")
 		stolen := br.clone()
 		br.do(func(w http.ResponseWriter, r *http.Request) {
-			tok := b.End(w, r, b.load(br))
+			tok := b.mustEnd(w, r, b.load(br))
 			if tok == nil || tok.RefreshToken != "refresh-1" {
 				t.Fatal("no tokens to revoke")
 			}
@@ -255,7 +255,7 @@ func TestEnd(t *testing.T) {
 				r := get([]string{v.header() + "; " + w.header()})
 				if planted {
 					reason = "logout"
-					b.End(header{}, r, nil)
+					b.mustEnd(header{}, r, nil)
 				} else if _, err := b.create(header{}, r, testIssuer, testClient, testTokens("victim", 1, b.clock.now())); err != nil {
 					t.Fatal(err)
 				}
@@ -268,7 +268,7 @@ func TestEnd(t *testing.T) {
 		b.login(again, "bob")
 		copied := again.clone()
 		again.do(func(w http.ResponseWriter, r *http.Request) {
-			if b.End(w, r, nil) != nil {
+			if b.mustEnd(w, r, nil) != nil {
 				t.Fatal("tokens of nobody")
 			}
 		})

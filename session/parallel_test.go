@@ -140,7 +140,7 @@ func TestLogoutOfManyChunks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if tok := b.End(w, r, s); tok == nil || tok.RefreshToken != "refresh-1" {
+		if tok := b.mustEnd(w, r, s); tok == nil || tok.RefreshToken != "refresh-1" {
 			t.Fatal("no tokens to revoke")
 		}
 	})

@@ -99,7 +99,7 @@ func TestPredecessorIsALivingSession(t *testing.T) {
 	}
 	s = b.login(br, "alice")
 	ended := br.clone()
-	br.do(func(w http.ResponseWriter, r *http.Request) { b.End(w, r, s) })
+	br.do(func(w http.ResponseWriter, r *http.Request) { b.mustEnd(w, r, s) })
 	if seal(ended, cross) != nil {
 		t.Fatal("an ended one")
 	}

@@ -204,14 +204,23 @@ func (r *record) idleDeadline(cfg *Config) time.Time {
 	return time.Unix(r.seen+min(r.idle, int64(cfg.IdleTimeout/time.Second)), 0)
 }
 
-// due reports whether the access token should be replaced: it ends within a tenth of its life, at
-// most a minute.
-func (t *tokens) due(now time.Time) bool {
+// skew is how long before its end an access token should be replaced: a tenth of its life, at most a minute.
+func (t *tokens) skew() time.Duration {
+	return max(min(60*time.Second, time.Duration(t.accessExpiry-t.accessIssued)*time.Second/10), 0)
+}
+
+// due reports whether the access token should be replaced. early adds a part of the skew to it.
+func (t *tokens) due(now time.Time, early float64) bool {
 	if t.accessExpiry == 0 {
 		return false
 	}
-	skew := max(min(60*time.Second, time.Duration(t.accessExpiry-t.accessIssued)*time.Second/10), 0)
-	return !now.Before(time.Unix(t.accessExpiry, 0).Add(-skew))
+	skew := t.skew()
+	return !now.Before(time.Unix(t.accessExpiry, 0).Add(-skew - time.Duration(early*float64(skew))))
+}
+
+// unhurried reports whether the access token is good for long enough that its replacement can be awaited in the background.
+func (t *tokens) unhurried(now time.Time) bool {
+	return t.alive(now) && now.Before(time.Unix(t.accessExpiry, 0).Add(-t.skew()/4))
 }
 
 // alive reports whether the access token still works, as far as we know.

@@ -3,7 +3,6 @@ package session
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
@@ -11,34 +10,23 @@ import (
 	"github.com/sallyport/sallyport/client"
 )
 
-const (
-	// refreshTimeout bounds one refresh, which lives on when the request that caused it is gone.
-	refreshTimeout = 30 * time.Second
-	// revokeTimeout bounds the revocation of tokens that came for an ended session.
-	revokeTimeout = 10 * time.Second
-	// maxSends is how often one refresh token is sent when no usable answer comes: once, and once more when
-	// the access token is dead and there is nothing better to try.
-	maxSends = 2
-
-	firstBackoff = time.Second
-	lastBackoff  = time.Minute
-)
-
 // server is what a refresh needs of *client.Client.
 type server interface {
 	Issuer() string
 	ClientID() string
+	Rotation() client.Rotation
 	Refresh(context.Context, *client.Tokens) (*client.Tokens, error)
 	Revoke(context.Context, *client.Tokens) error
 }
 
 // Fresh returns the session with an access token that is good for a while: it refreshes when the token is due, a
-// minute before its expiry or a tenth of its life, whichever is less. All requests of this process that need it share
-// one refresh, failure included; it goes on if they go away. The cookie is written before the
-// handler runs; what cannot be written (w belongs to nobody any more) waits here for the next request.
+// minute before its expiry or a tenth of its life, whichever is less. All requests that need it, in this process and in all that share a
+// store, share one refresh, failure included; it goes on if they go away. With sessions in a store, requests go on with the old
+// token while that happens, as long as it is good. With sessions in cookies, the cookie is written before the
+// handler runs; what cannot be written (w belongs to nobody any more) waits for the next request.
 //
 // A failure that leaves the access token alive is none. Otherwise: ErrNoToken; client.ErrGrantRevoked, which has ended the
-// session; ErrSessionEnded, with reason "size" if the new tokens are longer than browsers keep; client.ErrRefreshInDoubt, or the server's failure with
+// session; ErrSessionEnded, with reason "size" if the new tokens are longer than browsers keep; client.ErrRefreshInDoubt, the server's failure or ErrStore with
 // RetryAfter, and then the session lives on. Nothing is written.
 func (m *Manager) Fresh(w http.ResponseWriter, r *http.Request, c *client.Client, s *Session) (*Session, error) {
 	return m.fresh(w, r, c, s, false)
@@ -55,23 +43,8 @@ func (m *Manager) fresh(w http.ResponseWriter, r *http.Request, srv server, s *S
 	if s.rec.issuer != srv.Issuer() || s.rec.clientID != srv.ClientID() { // ATK-F19
 		return nil, fail(ErrSessionEnded, "client")
 	}
-	now, adopted := m.now(), false
-	e, _ := m.shared.ledger.get(s.rec.id, now)
-	if e.ended {
-		return nil, fail(ErrSessionEnded, e.reason)
-	}
-	if err := m.checkLogout(r.Context(), &s.rec, false); err != nil {
-		return nil, err
-	}
-	if e.newest != nil && e.newest.tokenGeneration > s.rec.tokenGeneration {
-		s = &Session{rec: s.rec, m: m, changed: s.changed, shown: s.shown}
-		s.adopt(e.newest)
-		adopted, refused = true, false
-	}
-	if !refused && !s.rec.due(now) {
-		if adopted {
-			return m.save(w, r, s, srv)
-		}
+	now := m.now()
+	if !refused && !m.due(&s.rec, now) {
 		return s, nil
 	}
 	alive := !refused && s.rec.alive(now)
@@ -83,24 +56,51 @@ func (m *Manager) fresh(w http.ResponseWriter, r *http.Request, srv server, s *S
 		m.report(r.Context(), client.EventRefreshFailed, &s.rec, "", err)
 		return nil, err
 	}
-	next, err := m.refresh(r.Context(), srv, &s.rec, refused)
+	m.shared.servers.remember(srv)
+	f, first := m.join(r.Context(), srv, &s.rec, refused, m.shared.inStore && alive)
+	if m.shared.inStore && alive && s.rec.unhurried(now) {
+		m.shared.counters.servedStale.Add(1)
+		if first {
+			m.report(r.Context(), EventRefreshServedStale, &s.rec, "", nil)
+		}
+		return s, nil
+	}
+	if !first {
+		m.shared.counters.waited.Add(1)
+	}
+	next, err := f.wait(r.Context())
 	if err == nil {
-		s = &Session{rec: s.rec, m: m, changed: s.changed, shown: s.shown}
-		s.adopt(next)
-		return m.save(w, r, s, srv)
+		s = s.with(next)
+		return m.show(w, r, s, srv)
 	}
 	if alive && !errors.Is(err, ErrSessionEnded) && !errors.Is(err, client.ErrGrantRevoked) {
+		m.shared.counters.servedStale.Add(1)
 		return s, nil
 	}
 	return nil, err
 }
 
+// due reports whether the access token should be replaced. Sessions in a store do that in the background, so they can begin
+// earlier, each at another time: those that were made together do not come back together.
+func (m *Manager) due(rec *record, now time.Time) bool {
+	if !m.shared.inStore {
+		return rec.due(now, 0)
+	}
+	jitter := (uint64(rec.id[0])<<8 | uint64(rec.id[1])) ^ rec.tokenGeneration*0x9E37%(1<<16)
+	return rec.due(now, float64(jitter%(1<<16))/(1<<16))
+}
+
 // flightKey says which refreshes are the same. A key that is too coarse hands out another user's tokens
-// (CVE-2025-67490), so it is one comparable value and not a text that somebody puts together.
+// (CVE-2025-67490), so it is one comparable value and not a text that somebody puts together. The store is the Manager's; a refresh
+// asks for neither scopes nor resources.
 type flightKey struct {
 	session          sessionID
 	issuer, clientID string
 	tokenGeneration  uint64
+}
+
+func (r *record) flight() flightKey {
+	return flightKey{r.id, r.issuer, r.clientID, r.tokenGeneration}
 }
 
 // flights are the refreshes under way in this process.
@@ -115,30 +115,34 @@ type flight struct {
 	err  error
 }
 
-// refresh returns newer tokens than rec has, by joining the flight of this token generation.
-func (m *Manager) refresh(ctx context.Context, srv server, rec *record, refused bool) (*tokens, error) {
-	key := flightKey{rec.id, rec.issuer, rec.clientID, rec.tokenGeneration}
+// join returns the flight of this token generation, and whether it is the caller who made it.
+func (m *Manager) join(ctx context.Context, srv server, rec *record, refused, background bool) (f *flight, first bool) {
+	key := rec.flight()
 	fl := &m.shared.flights
 	fl.mu.Lock()
-	f, ok := fl.all[key]
-	if !ok {
-		f = &flight{done: make(chan struct{})}
-		if fl.all == nil {
-			fl.all = map[flightKey]*flight{}
-		}
-		fl.all[key] = f
-		// A request that goes away must not spend the token and lose the answer.
-		detached := context.WithoutCancel(ctx)
-		copied := *rec
-		go func() {
-			f.next, f.err = m.fly(detached, srv, &copied, refused)
-			fl.mu.Lock()
-			delete(fl.all, key)
-			fl.mu.Unlock()
-			close(f.done)
-		}()
+	defer fl.mu.Unlock()
+	if f, ok := fl.all[key]; ok {
+		return f, false
 	}
-	fl.mu.Unlock()
+	f = &flight{done: make(chan struct{})}
+	if fl.all == nil {
+		fl.all = map[flightKey]*flight{}
+	}
+	fl.all[key] = f
+	// A request that goes away must not spend the token and lose the answer.
+	t, detached := m.newTransaction(srv, rec, refused, background), context.WithoutCancel(ctx)
+	m.shared.work.start(func() {
+		f.next, f.err = t.fly(detached)
+		fl.mu.Lock()
+		delete(fl.all, key)
+		fl.mu.Unlock()
+		close(f.done)
+	})
+	return f, true
+}
+
+// wait returns what the flight brought.
+func (f *flight) wait(ctx context.Context) (*tokens, error) {
 	select {
 	case <-f.done:
 		return f.next, f.err
@@ -147,74 +151,17 @@ func (m *Manager) refresh(ctx context.Context, srv server, rec *record, refused 
 	}
 }
 
-// fly refreshes once.
-func (m *Manager) fly(ctx context.Context, srv server, rec *record, refused bool) (*tokens, error) {
-	now, id := m.now(), rec.id
-	absolute := rec.absoluteDeadline(&m.shared.cfg)
-	sent, count := 0, 0
-	if e, ok := m.shared.ledger.get(id, now); ok {
-		switch f := e.failed; {
-		case e.ended:
-			return nil, fail(ErrSessionEnded, e.reason)
-		case e.newest != nil && e.newest.tokenGeneration > rec.tokenGeneration:
-			return e.newest, nil // done between the caller's look and ours
-		case f != nil && f.tokenGeneration == rec.tokenGeneration:
-			sent, count = f.spent, f.count
-			switch {
-			case sent >= maxSends:
-				return nil, lost(f.err)
-			case now.Before(f.until):
-				return nil, later(f.err, f.until.Sub(now))
-			case sent > 0 && !refused && rec.alive(now):
-				return nil, f.err // the token may be spent: not again before we must
-			}
+// fly runs the transaction, unless this process has a result of it that the store has not taken yet.
+func (t *transaction) fly(ctx context.Context) (*tokens, error) {
+	if next, ok := t.m.shared.unsettled.get(t.rec.flight()); ok {
+		if next == nil {
+			return nil, storeFault("unavailable", nil)
 		}
+		return next, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout+leaseTime)
 	defer cancel()
-	t, err := refreshOnce(ctx, srv, (&Session{rec: *rec}).Tokens())
-	now = m.now()
-	if err == nil { // from here on the new tokens are known, whatever becomes of the request
-		next := newTokens(t, now, rec.tokenGeneration+1)
-		latest := *rec
-		latest.tokens = next
-		if err := m.checkLogout(ctx, &latest, true); err != nil { // it arrived while the server was asked
-			return nil, err
-		}
-		if !m.shared.ledger.refreshed(id, now, absolute, &next) {
-			m.revoke(ctx, srv, t) // ATK-F04
-			return nil, fail(ErrSessionEnded, "")
-		}
-		rec.tokens = next
-		m.report(ctx, client.EventTokenRefreshed, rec, "", nil)
-		return &next, nil
-	}
-	m.report(ctx, client.EventRefreshFailed, rec, "", err)
-	switch {
-	case errors.Is(err, client.ErrGrantRevoked): // ATK-F05
-		m.end(ctx, rec, "grant_revoked")
-		return nil, err
-	case otherUser(err): // ATK-F09: the grant cannot be trusted
-		m.end(ctx, rec, "id_token")
-		m.revoke(ctx, srv, (&Session{rec: *rec}).Tokens())
-		return nil, client.NewError(ErrSessionEnded, "id_token", err)
-	}
-	switch {
-	case answered(err):
-		sent = maxSends
-	case spent(err):
-		sent++
-	}
-	wait := min(firstBackoff<<min(count, 10), lastBackoff)
-	wait = max(wait, err.RetryAfter)
-	wait += rand.N(wait/4 + 1) // so that sessions that failed together do not come back together
-	m.shared.ledger.failedRefresh(id, now, absolute, &failure{
-		tokenGeneration: rec.tokenGeneration, err: err, spent: sent, count: count + 1, until: now.Add(wait),
-	})
-	if sent >= maxSends {
-		return nil, lost(err)
-	}
-	return nil, later(err, wait)
+	return t.run(ctx)
 }
 
 // refreshOnce calls the server. Every failure is a *client.Error. A hook or secret source that panics fails this

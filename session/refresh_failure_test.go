@@ -31,7 +31,7 @@ func TestGrantRevoked(t *testing.T) {
 			t.Fatalf("%d calls", b.as.count())
 		}
 		got := b.events.kinds()
-		if got[len(got)-2] != client.EventRefreshFailed || got[len(got)-1] != client.EventSessionEnded {
+		if !slices.Equal(got[len(got)-3:], []string{client.EventRefreshFailed, EventReuseSuspected, client.EventSessionEnded}) {
 			t.Fatal(got)
 		}
 		// The other waiter's look at the session is as old as its request.
@@ -207,6 +207,7 @@ func TestRefreshForSomebodyElse(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.refuse(t, ErrSessionEnded, "id_token", br.header())
+		b.settled()
 		if !slices.Equal(b.as.revoked, []client.Secret{"refresh-1"}) {
 			t.Fatal("not revoked")
 		}
@@ -256,7 +257,7 @@ func TestRefreshedButTooLong(t *testing.T) {
 				if touch { // the request is gone when the tokens come
 					gone, cancel := context.WithCancel(context.Background())
 					b.as.hook = cancel
-					if _, err := b.refresh(gone, b.as, &s.rec, false); err == nil {
+					if _, err := b.fresh(header{}, r.WithContext(gone), b.as, s, false); err == nil {
 						t.Fatal("it was not gone")
 					}
 					synctest.Wait()

@@ -251,7 +251,7 @@ func TestLateCookieAdopts(t *testing.T) {
 		// An older Set-Cookie overtakes the newer one after the newer was seen.
 		b.mustFresh(br, "access-2", 1)
 		overtaken := old.clone()
-		b.clock.add(overtaking - time.Second)
+		b.clock.add(10 * time.Minute)
 		b.mustFresh(overtaken, "access-2", 1)
 		// Twice refreshed, the oldest cookie gets the newest tokens.
 		b.clock.add(30 * time.Minute)
@@ -315,42 +315,23 @@ func TestAnotherProcessIsAhead(t *testing.T) {
 	})
 }
 
-func TestHandOffEndsWhenSeen(t *testing.T) {
-	b := longBed(t)
+// A hand-off is kept for as long as a cookie with the older tokens can come back, and no longer.
+func TestHandOffEndsWithOldCookies(t *testing.T) {
+	b := newBed(t, Config{AbsoluteTimeout: 24 * time.Hour, IdleTimeout: 2 * time.Hour})
 	br := newBrowser(t)
 	s := b.login(br, "alice")
 	b.clock.add(time.Hour - time.Second)
-	b.mustFresh(br, "access-2", 1)
-	kept := func() bool {
-		_, ok := b.shared.ledger.get(s.rec.id, b.clock.now())
-		return ok
-	}
-	b.clock.add(30 * time.Minute)
-	if !kept() {
-		t.Fatal("gone before the browser was seen to have it")
-	}
-	b.load(br)
-	b.clock.add(overtaking - time.Second)
-	if !kept() {
-		t.Fatal("gone while an older Set-Cookie can still come")
-	}
-	b.clock.add(time.Second)
-	if kept() {
-		t.Fatal("kept for ever")
-	}
-}
-
-func TestHandOffStaysWhenTheOldComesBack(t *testing.T) {
-	b := longBed(t)
-	br := newBrowser(t)
-	b.login(br, "alice")
 	old := br.clone()
-	b.clock.add(time.Hour - time.Second)
 	b.mustFresh(br, "access-2", 1)
-	b.load(br)  // seen, and then
-	b.load(old) // an older Set-Cookie won
-	b.clock.add(2 * overtaking)
-	b.mustFresh(old, "access-2", 1)
+	b.clock.add(time.Hour)
+	if b.load(old).TokenGeneration() != 2 {
+		t.Fatal("the hand-off is gone before the old cookie")
+	}
+	b.clock.add(time.Hour + 2*time.Minute)
+	if _, version := b.entry(s.rec.id); version != 0 {
+		t.Fatal("kept for nobody")
+	}
+	b.refuse(t, ErrSessionExpired, "idle", old.header())
 }
 
 func TestLogoutWinsOverRefresh(t *testing.T) {
@@ -370,7 +351,7 @@ func TestLogoutWinsOverRefresh(t *testing.T) {
 		}()
 		synctest.Wait()
 		stolen := br.clone()
-		br.do(func(w http.ResponseWriter, r *http.Request) { b.End(w, r, b.load(br)) })
+		br.do(func(w http.ResponseWriter, r *http.Request) { b.mustEnd(w, r, b.load(br)) })
 		if err := <-errs; !errors.Is(err, ErrSessionEnded) {
 			t.Fatal(err)
 		}
@@ -378,6 +359,7 @@ func TestLogoutWinsOverRefresh(t *testing.T) {
 			t.Fatal("a cookie for the dead")
 		}
 		b.refuse(t, ErrSessionEnded, "logout", stolen.header())
+		b.settled()
 		if !slices.Equal(b.as.revoked, []client.Secret{"refresh-2"}) {
 			t.Fatalf("revoked %d", len(b.as.revoked))
 		}
@@ -391,7 +373,7 @@ func TestLogoutWinsOverRefresh(t *testing.T) {
 		b.mustFresh(br, "access-2", 1)
 		old.do(func(w http.ResponseWriter, r *http.Request) {
 			// The request that logs out still has the old cookie: what it revokes is the newest.
-			if tok := b.End(w, r, &Session{rec: b.raw(old), m: b.Manager}); tok.RefreshToken != "refresh-2" {
+			if tok := b.mustEnd(w, r, &Session{rec: b.raw(old), m: b.Manager}); tok.RefreshToken != "refresh-2" {
 				t.Fatal("the old token")
 			}
 		})

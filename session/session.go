@@ -26,10 +26,11 @@ type Session struct {
 	m     *Manager // nil for Test
 	read  int64    // when, in seconds since 1970
 	stale bool     // the cookie should be written anew: older key, or newer tokens than it holds
-	// changed is that With has made another session of it, whose next cookie is not the one that requests
-	// at the same time write.
-	changed bool
-	shown   position // by the cookie that was read
+	// unsealed is that the store's record should be, for an older key.
+	unsealed bool
+	// edits are what With has changed: the next cookie is not the one that requests at the same time write.
+	edits []attribute
+	shown position // by the cookie that was read
 }
 
 // position is where among the writes of its session a cookie stands.
@@ -153,11 +154,8 @@ func (s *Session) With(name, value string) (*Session, error) {
 	if value == s.Get(name) {
 		return s, nil
 	}
-	r := s.rec
-	r.attributes = slices.DeleteFunc(slices.Clone(r.attributes), func(a attribute) bool { return a.name == name })
-	if value != "" {
-		r.attributes = append(r.attributes, attribute{name, value})
-	}
+	r, edit := s.rec, attribute{name, value}
+	r.attributes = setAttribute(r.attributes, edit)
 	size := 0
 	for _, a := range r.attributes {
 		size += len(a.name) + len(a.value)
@@ -165,7 +163,18 @@ func (s *Session) With(name, value string) (*Session, error) {
 	if len(r.attributes) > maxAttributes || size > maxAttributeBytes {
 		return nil, fail(ErrCookie, "size")
 	}
-	return &Session{rec: r, m: s.m, stale: s.stale, changed: true, shown: s.shown}, nil
+	next := *s
+	next.rec, next.edits = r, append(slices.Clip(s.edits), edit)
+	return &next, nil
+}
+
+// setAttribute returns the attributes with one changed; those given stay as they are.
+func setAttribute(all []attribute, a attribute) []attribute {
+	all = slices.DeleteFunc(slices.Clone(all), func(b attribute) bool { return b.name == a.name })
+	if a.value != "" {
+		all = append(all, a)
+	}
+	return all
 }
 
 func unixTime(sec int64) time.Time {

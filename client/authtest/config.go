@@ -134,14 +134,15 @@ func (cfg *Config) complete() error {
 	if len(cfg.Users) == 0 {
 		cfg.Users = demoUsers()
 	}
-	users := make([]User, len(cfg.Users))
+	users, seen := make([]User, len(cfg.Users)), make(map[string]bool, len(cfg.Users))
 	for i, u := range cfg.Users {
 		if u.Subject == "" {
 			return errors.New("authtest: a user has no Subject")
 		}
-		if slices.ContainsFunc(users[:i], func(o User) bool { return o.Subject == u.Subject }) {
+		if seen[u.Subject] {
 			return errors.New("authtest: two users have the same Subject")
 		}
+		seen[u.Subject] = true
 		users[i] = User{Subject: u.Subject, Claims: cloneObject(u.Claims)}
 	}
 	cfg.Users = users

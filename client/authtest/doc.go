@@ -41,7 +41,16 @@
 //	as.Misbehave(authtest.Fault{Endpoint: authtest.Token, Times: 1, Wire: authtest.DropAfter})
 //	as.Misbehave(authtest.Fault{Endpoint: authtest.Token, JWT: func(t *authtest.JWT) { t.Claims["nonce"] = "other" }})
 //
+// A fault can strike at random ([Chance]) and take its time (Fault.Delay), for as
+// long as the test does not stop it:
+//
+//	as.Misbehave(authtest.Fault{Endpoint: authtest.Token, Delay: 20 * time.Millisecond})
+//	stop := as.Misbehave(authtest.Fault{Endpoint: authtest.Token, When: authtest.Chance(0.01, seed), Wire: authtest.DropAfter})
+//
 // [Server.Requests] counts what arrived, so a test can assert that nothing did.
+// [Server.Stats] counts what became of it, with each family of tokens that ended
+// because a refresh token was used twice, and [Server.Grant] says which family a
+// token is of.
 //
 // # Logout
 //

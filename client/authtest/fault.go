@@ -1,9 +1,11 @@
 package authtest
 
 import (
+	"math/rand/v2"
 	"net/url"
 	"strconv"
 	"sync"
+	"time"
 )
 
 // Fault is one way to misbehave: first where, when and how often, then what.
@@ -45,6 +47,11 @@ type Fault struct {
 	// Gate holds back what Wire says until it is closed or something is
 	// received from it. Nil: until the client goes away.
 	Gate <-chan struct{}
+	// Delay opens the Gate of a Wire that waits, if nobody has before. With
+	// another Wire, or none, the request itself takes so much longer: it waits
+	// before anything is done about it, and then has its effect whether or not
+	// the client is still there. Such delays of several faults add up.
+	Delay time.Duration
 }
 
 // Wire is a disturbance of the connection.
@@ -63,6 +70,32 @@ const (
 	Endless     Wire = "endless"      // follows the body with white space until the client goes away
 	GzipBomb    Wire = "gzip_bomb"    // sends 10 MB of gzip that inflate to 10 GB
 )
+
+// waits reports whether a disturbance has a gate.
+func (w Wire) waits() bool {
+	switch w {
+	case StallBefore, StallAfter, StallBody, Drip:
+		return true
+	}
+	return false
+}
+
+// Chance is for [Fault.When]: it is true with probability p, by a generator that
+// starts from seed, until the fault is stopped. Faults that are to strike
+// independently of each other take different seeds. It panics if p is not
+// between 0 and 1.
+func Chance(p float64, seed uint64) func(*Request) bool {
+	if !(p >= 0 && p <= 1) {
+		panic("authtest: a probability is between 0 and 1")
+	}
+	var mu sync.Mutex
+	random := rand.New(rand.NewPCG(seed, 0))
+	return func(*Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return random.Float64() < p
+	}
+}
 
 // Deny makes an authorization response an error response, for [Fault.Params].
 func Deny(code string) func(url.Values) {
@@ -84,7 +117,7 @@ type faultList struct {
 
 // Misbehave puts faults in force, next to those that are, until stop or
 // [Server.Behave] is called, or each has had its Times. It panics if a fault
-// names an endpoint or a Wire that does not exist.
+// names an endpoint or a Wire that does not exist, or has a negative Delay.
 func (s *Server) Misbehave(faults ...Fault) (stop func()) {
 	for _, f := range faults {
 		known(f.Endpoint)
@@ -92,6 +125,9 @@ func (s *Server) Misbehave(faults ...Fault) (stop func()) {
 		case "", DropBefore, DropAfter, StallBefore, StallAfter, StallBody, Drip, Truncate, Endless, GzipBomb:
 		default:
 			panic("authtest: there is no Wire " + strconv.Quote(string(f.Wire)))
+		}
+		if f.Delay < 0 {
+			panic("authtest: a Delay is negative")
 		}
 	}
 	l := &s.faults

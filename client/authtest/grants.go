@@ -47,6 +47,8 @@ type grant struct {
 	codeExpires time.Time
 	codeUsed    bool
 	revoked     bool
+	revokedAt   time.Time
+	reused      bool // revoked because a replaced refresh token came back
 
 	refresh        uint32 // number of the current refresh token; 0: none
 	refreshExpires time.Time

@@ -123,11 +123,13 @@ func (s *Server) handle(r *http.Request, closed <-chan struct{}) *outcome {
 
 	x.faults = s.faults.match(x.Request)
 	out := &outcome{}
-	for _, f := range x.faults {
+	for _, f := range slices.Backward(x.faults) { // the first counts
 		if f.Wire != "" {
-			out.wire, out.gate = f.Wire, f.Gate
-			break
+			out.wire, out.gate, out.delay = f.Wire, f.Gate, f.Delay
 		}
+	}
+	if !hold(x.faults, closed) {
+		out.wire = DropBefore
 	}
 	switch out.wire {
 	case DropBefore:

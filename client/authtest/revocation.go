@@ -24,7 +24,7 @@ func (s *Server) serveRevocation(x *exchange) *Response {
 	if g, found := s.grants.get(id); ok && found && g.clientID == c.ID {
 		switch kind {
 		case refreshKind:
-			g.revoked = true
+			s.revoke(g)
 		case accessKind:
 			g.access = slices.DeleteFunc(g.access, func(a accessToken) bool { return a.number == number })
 		}

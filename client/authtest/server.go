@@ -21,6 +21,7 @@ type Server struct {
 	base   string // the issuer's path without a trailing slash
 	routes map[string]route
 	cookie string // name of the login cookie
+	users  map[string]User
 	secret [32]byte
 	keys   keyRing
 
@@ -30,6 +31,7 @@ type Server struct {
 	mu       sync.Mutex
 	clients  map[string]Client
 	chosen   string // subject of the user who logs in automatically
+	stats    Stats
 	grants   bounded[identifier, *grant]
 	sessions bounded[identifier, *session]
 
@@ -90,10 +92,14 @@ func newServer(cfg Config) (*Server, error) {
 		base:   base,
 		// Cookies do not know ports: two servers on one host need two names.
 		cookie:   "authtest_" + hex.EncodeToString(digest[:4]),
+		users:    make(map[string]User, len(cfg.Users)),
 		clients:  make(map[string]Client),
 		chosen:   cfg.Users[0].Subject,
 		grants:   newBounded[identifier, *grant](maxLogins),
 		sessions: newBounded[identifier, *session](maxLogins),
+	}
+	for _, u := range cfg.Users {
+		s.users[u.Subject] = u
 	}
 	s.network.closed = make(chan struct{})
 	_, _ = rand.Read(s.secret[:]) // never fails since Go 1.24
@@ -145,11 +151,8 @@ func (s *Server) client(id string) (Client, bool) {
 }
 
 func (s *Server) user(subject string) (User, bool) {
-	i := slices.IndexFunc(s.cfg.Users, func(u User) bool { return u.Subject == subject })
-	if i < 0 {
-		return User{}, false
-	}
-	return s.cfg.Users[i], true
+	u, ok := s.users[subject]
+	return u, ok
 }
 
 // pick returns who is to log in: the one login_hint names, or the chosen one.

@@ -69,6 +69,7 @@ func (s *Server) redeem(x *exchange, c Client) (*issue, *protocolError) {
 	kind, id, _, ok := s.parseToken(code)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stats.Exchanges++
 	g, found := s.grants.get(id)
 	if !ok || kind != codeKind || !found || g.clientID != c.ID {
 		return nil, errGrant
@@ -76,7 +77,7 @@ func (s *Server) redeem(x *exchange, c Client) (*issue, *protocolError) {
 	lenient := x.lenient()
 	if g.codeUsed && !lenient {
 		// OAuth 2.1 §4.1.3: a second use revokes what the first one gave.
-		g.revoked = true
+		s.revoke(g)
 	}
 	if g.revoked || !s.cfg.Now().Before(g.codeExpires) {
 		return nil, errGrant
@@ -116,14 +117,14 @@ func (s *Server) refresh(x *exchange, c Client) (*issue, *protocolError) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stats.Refreshes++
 	g, number, ok := s.refreshGrant(token)
 	if !ok || g.clientID != c.ID || g.revoked || !s.cfg.Now().Before(g.refreshExpires) {
 		return nil, errGrant
 	}
 	current := number == g.refresh
 	if !current && !s.inGrace(g, number) {
-		// OAuth 2.1 §4.3.1: reuse of a rotated token revokes the grant.
-		g.revoked = true
+		s.reuse(g)
 		return nil, errGrant
 	}
 	scopes := g.scopes
@@ -140,8 +141,12 @@ func (s *Server) refresh(x *exchange, c Client) (*issue, *protocolError) {
 	if err != nil {
 		return nil, err
 	}
-	if current && !s.cfg.NoRotation {
+	switch {
+	case !current:
+		s.stats.Repeats++
+	case !s.cfg.NoRotation:
 		s.mintRefresh(g)
+		s.stats.Rotations++
 	}
 	// OpenID Connect Core §12.2: better no nonce than the old one again.
 	return &issue{

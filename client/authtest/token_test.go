@@ -216,6 +216,12 @@ func TestRotationGrace(t *testing.T) {
 	if status != 200 || again["refresh_token"] != second["refresh_token"] || again["access_token"] == second["access_token"] {
 		t.Errorf("%d %v", status, again)
 	}
+	// The family lives: what came before, and what came of the grace.
+	for _, access := range []any{first["access_token"], second["access_token"], again["access_token"]} {
+		if resp, _ := g.userInfo(access); resp.StatusCode != 200 {
+			t.Errorf("userinfo: %d", resp.StatusCode)
+		}
+	}
 	// A token two generations old is reuse, however young.
 	_, third := g.post("token", refreshForm(second["refresh_token"]))
 	if status, _ := g.post("token", refreshForm(first["refresh_token"])); status != 400 {
@@ -224,10 +230,18 @@ func TestRotationGrace(t *testing.T) {
 	g.active(third["refresh_token"], false)
 
 	first = g.logIn()
-	g.post("token", refreshForm(first["refresh_token"]))
+	_, second = g.post("token", refreshForm(first["refresh_token"]))
 	now = now.Add(30*time.Second + 1)
-	if status, _ := g.post("token", refreshForm(first["refresh_token"])); status != 400 {
-		t.Errorf("after the grace: %d", status)
+	g.active(first["refresh_token"], false)
+	g.active(second["refresh_token"], true)
+	if status, m := g.post("token", refreshForm(first["refresh_token"])); status != 400 || m["error"] != "invalid_grant" {
+		t.Errorf("after the grace: %d %v", status, m)
+	}
+	g.active(second["refresh_token"], false)
+	for _, access := range []any{first["access_token"], second["access_token"]} {
+		if resp, _ := g.userInfo(access); resp.StatusCode != 401 {
+			t.Errorf("userinfo after reuse: %d", resp.StatusCode)
+		}
 	}
 }
 

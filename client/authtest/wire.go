@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 )
 
 // outcome is an answer and how it is to be delivered.
@@ -15,6 +16,7 @@ type outcome struct {
 	response *Response
 	wire     Wire
 	gate     <-chan struct{}
+	delay    time.Duration // after which the gate opens by itself; 0: never
 }
 
 // pass waits at the gate. False: the client went away, or the server closed.
@@ -25,13 +27,42 @@ func (o *outcome) pass(ctx context.Context, closed <-chan struct{}) bool {
 		return true
 	default:
 	}
+	var late <-chan time.Time
+	if o.delay > 0 {
+		t := time.NewTimer(o.delay)
+		defer t.Stop()
+		late = t.C
+	}
 	select {
 	case <-o.gate:
+		return true
+	case <-late:
 		return true
 	case <-ctx.Done():
 	case <-closed:
 	}
 	return false
+}
+
+// hold waits for as long as the faults make a request take. False: the server closed.
+func hold(faults []Fault, closed <-chan struct{}) bool {
+	var d time.Duration
+	for _, f := range faults {
+		if !f.Wire.waits() {
+			d += f.Delay
+		}
+	}
+	if d == 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-closed:
+		return false
+	}
 }
 
 // half is what is sent of a body before the disturbance.

@@ -106,10 +106,8 @@ func (c *Codec) seal(s *scratch, b []byte, name, before, after string) (string, 
 	if err != nil {
 		return "", err
 	}
-	b[0], b[1] = version<<4|byte(c.purpose), c.newest.id
+	c.header(b, d)
 	nonce := b[2:headerSize]
-	copy(nonce, d.prefix[:])
-	rand.Read(nonce[prefixSize:])
 	s.name = append(s.name[:0], name...)
 	sealed := d.gcm.Seal(b[headerSize:headerSize], nonce[prefixSize:], b[headerSize:], s.name)
 	if cap(b)-len(b) < tagSize { // no room for the tag: what was sealed lies elsewhere
@@ -119,6 +117,14 @@ func (c *Codec) seal(s *scratch, b []byte, name, before, after string) (string, 
 	s.used = 0
 	s.text = append(AppendEncode(append(s.text[:0], before...), b[:headerSize+len(sealed)]), after...)
 	return string(s.text), nil
+}
+
+// header writes what stands before the ciphertext, with a new nonce.
+func (c *Codec) header(b []byte, d *derived) {
+	b[0], b[1] = version<<4|byte(c.purpose), c.newest.id
+	nonce := b[2:headerSize]
+	copy(nonce, d.prefix[:])
+	rand.Read(nonce[prefixSize:])
 }
 
 var errFormat = errors.New("seal: not base64url, or too short")
@@ -132,8 +138,12 @@ func (c *Codec) open(s *scratch, name, value string) (plain []byte, newest bool,
 	if !ok || n < overhead {
 		return nil, false, &Error{Reason: Auth, err: errFormat}
 	}
-	b := s.buf[:n]
 	s.used = n
+	return c.openBytes(s, name, s.buf[:n])
+}
+
+// openBytes opens b in place.
+func (c *Codec) openBytes(s *scratch, name string, b []byte) (plain []byte, newest bool, err error) {
 	switch p := Purpose(b[0] & 0xf); {
 	case b[0]>>4 != version:
 		return nil, false, &Error{Reason: Version}

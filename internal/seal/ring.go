@@ -19,6 +19,9 @@ const (
 	Login       Purpose = 2
 	Logout      Purpose = 3
 	Fingerprint Purpose = 4 // not for sealing: names sessions in events
+	Stored      Purpose = 5 // records in a store
+	Ticket      Purpose = 6 // the cookie of a session that is in a store
+	Naming      Purpose = 7 // not for sealing: names what a store keeps of issuers and subjects
 )
 
 func (p Purpose) String() string {
@@ -31,6 +34,12 @@ func (p Purpose) String() string {
 		return "logout"
 	case Fingerprint:
 		return "fingerprint"
+	case Stored:
+		return "stored"
+	case Ticket:
+		return "ticket"
+	case Naming:
+		return "naming"
 	}
 	return "unknown"
 }
@@ -78,6 +87,18 @@ func NewRing(keys [][]byte) (*Ring, error) {
 // Subkey returns 32 bytes for a purpose other than sealing, from the newest key.
 func (r *Ring) Subkey(p Purpose) ([]byte, error) {
 	return subkey(r.keys[0].key, "purpose "+p.String(), keySize)
+}
+
+// Subkeys is Subkey for all keys, newest first.
+func (r *Ring) Subkeys(p Purpose) (all [][]byte, err error) {
+	for _, k := range r.keys {
+		sub, err := subkey(k.key, "purpose "+p.String(), keySize)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, sub)
+	}
+	return all, nil
 }
 
 // subkey is HKDF-SHA256 (RFC 5869) without salt; the ring key is uniformly random.

@@ -1,0 +1,234 @@
+package session
+
+import (
+	"context"
+	"errors"
+	mathrand "math/rand/v2"
+	"time"
+
+	"github.com/sallyport/sallyport/client"
+)
+
+// outcome writes what became of the call into the entry as it is now, and says what that means for those who wait. after runs
+// once it is written.
+type outcome struct {
+	change func(e *entry, version int64) (write bool)
+	after  func()
+	next   *tokens // for those who wait: if nil, err
+	err    error
+	again  bool // look at the session again: somebody else has it
+	// unwritten is the answer while the store does not take the result.
+	unwritten *tokens
+}
+
+// settle writes the outcome, and goes on trying if the store is away: to lose it would be to lose the session. Those who
+// wait get it meanwhile.
+func (t *transaction) settle(ctx context.Context, stop func(), o *outcome) (*tokens, bool, error) {
+	err := t.write(ctx, o)
+	if err == nil {
+		stop()
+		o.after()
+		return o.next, o.again, o.err
+	}
+	m := t.m
+	_ = m.storeFailed(ctx, &t.rec, err)
+	m.shared.unsettled.put(t.rec.flight(), o.unwritten)
+	m.shared.work.start(func() {
+		defer m.shared.unsettled.drop(t.rec.flight())
+		defer stop()
+		ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+		defer cancel()
+		for pause(ctx, settleRetry) == nil {
+			if t.write(ctx, o) == nil {
+				o.after()
+				return
+			}
+		}
+	})
+	if o.unwritten != nil {
+		return o.unwritten, false, nil
+	}
+	return nil, false, err
+}
+
+// write is one attempt.
+func (t *transaction) write(ctx context.Context, o *outcome) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	from := &t.held
+	if from.version == 0 {
+		from = nil
+	}
+	_, err := update(ctx, t.m.shared.entries, &t.key, from, func(e *entry, version int64) (time.Time, error) {
+		if !o.change(e, version) {
+			return time.Time{}, nil
+		}
+		return e.deadline(&t.m.shared.cfg, t.m.now(), t.absolute(), t.m.shared.inStore), nil
+	})
+	return err
+}
+
+// mine reports whether the entry still has our lease.
+func (t *transaction) mine(e *entry) bool {
+	return e.lease.held(t.rec.tokenGeneration) && e.lease.holder == t.holder
+}
+
+// keep is the outcome of a refresh that brought tokens.
+func (t *transaction) keep(ctx context.Context, got *client.Tokens) *outcome {
+	m, generation := t.m, t.rec.tokenGeneration
+	now := m.now()
+	next := newTokens(got, now, generation+1)
+	o := &outcome{unwritten: &next}
+	kind := ""
+	o.change = func(e *entry, version int64) bool {
+		inStore := m.shared.inStore
+		o.next, o.err, kind = nil, nil, ""
+		if e.ended == "" { // a logout that no entry says yet
+			if reason, _ := m.struck(ctx, &t.rec); reason != "" {
+				kind, o.err = EventResurrectionBlocked, fail(ErrSessionEnded, reason)
+				*e = entry{ended: reason, keep: t.absolute().Unix()}
+				return true
+			}
+		}
+		switch {
+		case e.ended != "": // R3: logout wins. ATK-F04
+			kind, o.err = EventResurrectionBlocked, fail(ErrSessionEnded, e.ended)
+			return false
+		case inStore && e.rec.tokenGeneration == 0: // gone: a refresh makes no session
+			kind, o.err = EventResurrectionBlocked, fail(ErrSessionEnded, gone)
+			return false
+		case e.rec.tokenGeneration > generation: // fenced: somebody took over and is ahead, or this is our own write
+			if e.rec.accessToken != next.accessToken || e.rec.tokenGeneration > generation+1 {
+				kind = EventLeaseLost
+			}
+			o.next = &e.rec.tokens
+			return false
+		}
+		if !t.mine(e) {
+			kind = EventLeaseLost // and nobody is ahead: there is nothing better than what we have
+		}
+		// Whatever else was written meanwhile stays.
+		e.rec.tokens, e.rec.id = next, t.rec.id
+		e.lease, e.failed = lease{}, failure{}
+		o.next = &next
+		return true
+	}
+	o.after = func() {
+		rec := t.rec
+		rec.tokens = next
+		switch kind {
+		case EventResurrectionBlocked:
+			m.shared.counters.resurrectionBlocked.Add(1)
+			m.report(ctx, kind, &rec, "", o.err)
+			if ended, ok := asClientError(o.err); ok && ended.Reason == endedByServer {
+				m.giveBack(ctx, t.srv, &Session{rec: rec})
+			} else {
+				m.shared.work.start(func() { m.revoke(ctx, t.srv, got) })
+			}
+			return
+		case EventLeaseLost:
+			m.shared.counters.leaseLost.Add(1)
+			m.report(ctx, kind, &rec, "", nil)
+		}
+		if o.next == &next || kind == "" {
+			m.shared.counters.refreshed.Add(1)
+			m.report(ctx, client.EventTokenRefreshed, &rec, "", nil)
+		}
+	}
+	return o
+}
+
+// withdraw is the outcome of a lease that may have been taken, and nothing was sent.
+func (t *transaction) withdraw(err error) *outcome {
+	return &outcome{err: err, after: func() {}, change: func(e *entry, _ int64) bool {
+		if e.ended != "" || !t.mine(e) {
+			return false
+		}
+		e.lease, e.failed = lease{}, t.before
+		return true
+	}}
+}
+
+// failure is the outcome of a call that brought none.
+func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
+	m, generation := t.m, t.rec.tokenGeneration
+	m.shared.counters.failed.Add(1)
+	m.report(ctx, client.EventRefreshFailed, &t.rec, "", err)
+	now := m.now()
+	reason := ""
+	switch {
+	case errors.Is(err, client.ErrGrantRevoked): // ATK-F05
+		reason = "grant_revoked"
+	case otherUser(err): // ATK-F09: the grant cannot be trusted
+		reason = "id_token"
+	}
+	f := t.before
+	if f.sentAt == 0 {
+		f.sentAt = now.UnixMilli()
+	}
+	wasInDoubt := false
+	switch {
+	case t.srv.Rotation().Reusable:
+	case answered(err):
+		f.spent = maxSends
+	case spent(err):
+		f.spent++
+		wasInDoubt = true
+	}
+	wait := max(min(firstBackoff<<min(f.count, 10), lastBackoff), err.RetryAfter)
+	wait += mathrand.N(wait/4 + 1) // so that sessions that failed together do not come back together
+	f.count, f.until = f.count+1, now.Add(wait).UnixMilli()
+	f.code, f.reason, f.outcome = string(err.Code), err.Reason, err.Outcome
+
+	ended := false
+	o := &outcome{}
+	o.change = func(e *entry, version int64) bool {
+		ended, o.next, o.again = false, nil, false
+		switch {
+		case e.ended != "":
+			o.err = fail(ErrSessionEnded, e.ended)
+			return false
+		case m.shared.inStore && e.rec.tokenGeneration == 0:
+			o.err = fail(ErrSessionEnded, gone)
+			return false
+		case e.rec.tokenGeneration > generation: // a loser never ends a winner's session
+			o.next = &e.rec.tokens
+			return false
+		case !t.mine(e) && e.lease.held(generation): // somebody has taken over, and will know better
+			o.again = true
+			return false
+		case reason != "": // compare-and-delete: this version, of exactly this generation
+			ended = true
+			*e = entry{ended: reason, keep: t.absolute().Unix()}
+			o.err = err
+			if reason == "id_token" {
+				o.err = client.NewError(ErrSessionEnded, reason, err)
+			}
+			return true
+		}
+		e.lease, e.failed = lease{}, f
+		o.err = later(err, wait)
+		if f.spent >= maxSends {
+			o.err = lost(err)
+		}
+		return true
+	}
+	o.after = func() {
+		if ended {
+			if reason == "grant_revoked" && t.before.spent == 0 { // ATK-F21
+				m.shared.counters.reuseSuspected.Add(1)
+				m.report(ctx, EventReuseSuspected, &t.rec, "", nil)
+			}
+			m.report(ctx, client.EventSessionEnded, &t.rec, reason, nil)
+			if reason == "id_token" {
+				m.shared.work.start(func() { m.revoke(ctx, t.srv, (&Session{rec: t.rec}).Tokens()) })
+			}
+			return
+		}
+		if wasInDoubt {
+			m.shared.counters.inDoubt.Add(1)
+			m.report(ctx, EventRefreshInDoubt, &t.rec, err.Reason, err)
+		}
+	}
+	return o
+}
