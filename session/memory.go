@@ -46,7 +46,7 @@ const (
 	// memoryOverhead is what a record takes beyond its key and value: the record, its places in map and heap, and what the
 	// allocator rounds up. Measured for values of 100 B to 3 kB, see TestMemoryOverhead.
 	memoryOverhead = 200
-	// memorySweep is how many expired records of one shard a write takes away at most.
+	// memorySweep is how many expired records a write takes away at most.
 	memorySweep = 4
 	// memoryNever is later than every deadline.
 	memoryNever = time.Duration(math.MaxInt64)
@@ -124,7 +124,7 @@ func (m *Memory) Swap(ctx context.Context, key string, old int64, value []byte, 
 	value = slices.Clip(bytes.Clone(value))
 	s := m.shard(maphash.String(m.seed, key))
 	now := m.elapsed()
-	m.sweepNext(now)
+	m.sweep(now)
 	for {
 		if err := ctx.Err(); err != nil {
 			return 0, err
@@ -141,7 +141,6 @@ func (m *Memory) Swap(ctx context.Context, key string, old int64, value []byte, 
 func (m *Memory) swap(s *memoryShard, key string, old int64, value []byte, now, deadline time.Duration) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m.sweep(s, now)
 	r, ok := s.records[key]
 	switch {
 	case ok && r.deadline > now:
@@ -180,7 +179,7 @@ func (m *Memory) swap(s *memoryShard, key string, old int64, value []byte, now, 
 func (m *Memory) reserve(n int64) bool {
 	for {
 		used := m.used.Load()
-		if n > 0 && n > m.limit-used {
+		if n > m.limit-used {
 			return false
 		}
 		if m.used.CompareAndSwap(used, used+n) {
@@ -189,14 +188,20 @@ func (m *Memory) reserve(n int64) bool {
 	}
 }
 
-// sweepNext takes away some expired records of one shard, each time another, for those where nothing is written any more.
-func (m *Memory) sweepNext(now time.Duration) {
+// sweep takes away some expired records of one shard, each time of another. A write adds one record at most, so they
+// do not pile up.
+func (m *Memory) sweep(now time.Duration) {
 	s := &m.shards[m.cursor.Add(1)%memoryShards]
 	if s.soonest.Load() > int64(now) || !s.mu.TryLock() {
 		return
 	}
 	defer s.mu.Unlock()
-	m.sweep(s, now)
+	for range memorySweep {
+		if len(s.order) == 0 || s.order[0].deadline > now {
+			return
+		}
+		m.drop(s, s.order[0])
+	}
 }
 
 // makeRoom takes away expired records wherever they are or else, with OnEvict, the one that would end soonest and is
@@ -209,8 +214,9 @@ func (m *Memory) makeRoom(own *memoryShard, key string, now time.Duration) bool 
 	}
 	own.mu.RUnlock()
 	for i := range m.shards {
-		if s := &m.shards[i]; s != own && s.soonest.Load() < soonest {
-			first, soonest = s, s.soonest.Load()
+		s := &m.shards[i]
+		if next := s.soonest.Load(); s != own && next < soonest {
+			first, soonest = s, next
 		}
 	}
 	if soonest == int64(memoryNever) || soonest > int64(now) && m.onEvict == nil {
@@ -228,16 +234,6 @@ func (m *Memory) makeRoom(own *memoryShard, key string, now time.Duration) bool 
 		m.onEvict(r.key, r.value)
 	}
 	return true
-}
-
-// sweep takes away some of the shard's expired records.
-func (m *Memory) sweep(s *memoryShard, now time.Duration) {
-	for range memorySweep {
-		if len(s.order) == 0 || s.order[0].deadline > now {
-			return
-		}
-		m.drop(s, s.order[0])
-	}
 }
 
 func (m *Memory) drop(s *memoryShard, r *memoryRecord) {

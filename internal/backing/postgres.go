@@ -1,5 +1,7 @@
 //go:build unix
 
+// Package backing starts private servers of the programs that sessions can be kept in, for tests and examples, and breaks
+// them: paused, killed, restarted. A server ends with the process that started it.
 package backing
 
 import (

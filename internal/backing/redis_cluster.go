@@ -29,7 +29,7 @@ func StartRedisCluster(ctx context.Context, dir string) (*RedisCluster, error) {
 		node, err := startRedis(ctx, filepath.Join(dir, fmt.Sprintf("node%d", i)), []string{
 			"appendonly yes", "cluster-enabled yes", "cluster-config-file nodes.conf", "cluster-node-timeout 1500",
 			"cluster-require-full-coverage no", "cluster-allow-replica-migration no", "cluster-replica-validity-factor 0",
-			"repl-diskless-sync-delay 0",
+			"repl-diskless-sync-delay 0", "repl-ping-replica-period 1",
 		})
 		if err != nil {
 			c.Stop()
@@ -104,16 +104,26 @@ func (c *RedisCluster) Settled(ctx context.Context) error {
 			if err != nil || !strings.Contains(info, "cluster_state:ok") || !strings.Contains(info, "cluster_slots_ok:16384") {
 				return false
 			}
-			ranges, err := client.ClusterSlots(ctx).Result()
-			for _, r := range ranges {
-				if len(r.Nodes) != 2 {
+			shards, err := client.ClusterShards(ctx).Result()
+			for _, shard := range shards {
+				if len(shard.Slots) != 1 || len(shard.Nodes) != 2 || shardMaster(shard) == nil {
 					return false
 				}
 			}
-			return err == nil && len(ranges) == 3 && inStep(ctx, client)
+			return err == nil && len(shards) == 3 && inStep(ctx, client)
 		})
 		if err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// shardMaster returns the shard's master that is up, or nil.
+func shardMaster(shard redis.ClusterShard) *redis.Node {
+	for i, node := range shard.Nodes {
+		if node.Role == "master" && node.Health == "online" {
+			return &shard.Nodes[i]
 		}
 	}
 	return nil
@@ -158,14 +168,14 @@ func (c *RedisCluster) Master(ctx context.Context, key string) (*Redis, error) {
 		if err != nil {
 			continue
 		}
-		ranges, err := client.ClusterSlots(ctx).Result()
+		shards, err := client.ClusterShards(ctx).Result()
 		if err != nil {
 			continue
 		}
-		for _, r := range ranges {
-			if r.Start <= int(slot) && int(slot) <= r.End && len(r.Nodes) > 0 {
-				if master := c.Node(r.Nodes[0].Addr); master != nil {
-					return master, nil
+		for _, shard := range shards {
+			for _, r := range shard.Slots {
+				if master := shardMaster(shard); master != nil && r.Start <= slot && slot <= r.End {
+					return c.Node(net.JoinHostPort(master.IP, strconv.FormatInt(master.Port, 10))), nil
 				}
 			}
 		}
@@ -219,7 +229,7 @@ func StartRedisSentinel(ctx context.Context, dir string) (_ *RedisSentinel, err 
 			s.Stop()
 		}
 	}()
-	if s.Master, err = StartRedis(ctx, filepath.Join(dir, "master"), "repl-diskless-sync-delay 0"); err != nil {
+	if s.Master, err = StartRedis(ctx, filepath.Join(dir, "master"), "repl-diskless-sync-delay 0", "repl-ping-replica-period 1"); err != nil {
 		return nil, err
 	}
 	port := strconv.Itoa(s.Master.server.port)

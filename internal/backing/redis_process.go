@@ -143,17 +143,21 @@ func (p *redisProcess) kill() error {
 	})
 }
 
-// stop asks the process to end, which lets it write what it still holds, and kills it if it does not.
+// stop asks the process to end, which lets it write what it still holds, and kills it if it does not. It asks more than
+// once, because a replica refuses while it writes its first append-only file.
 func (p *redisProcess) stop() {
 	_ = p.with(func(process *os.Process) error {
 		_ = redisResume(process)
-		_ = process.Signal(os.Interrupt)
-		select {
-		case <-p.exited:
-		case <-time.After(5 * time.Second):
-			redisKill(process)
-			<-p.exited
+		for range 5 {
+			_ = process.Signal(os.Interrupt)
+			select {
+			case <-p.exited:
+				return nil
+			case <-time.After(time.Second):
+			}
 		}
+		redisKill(process)
+		<-p.exited
 		return nil
 	})
 }

@@ -36,20 +36,22 @@ var replies = []struct{ prefix, words string }{
 	{"max number of clients", "has too many clients"},
 }
 
+// isReply reports whether the server has said so.
+func isReply(err error) bool {
+	_, ok := errors.AsType[redis.Error](err)
+	return ok
+}
+
 // failure says in our own words why a command failed.
-func (s *Store) failure(ctx context.Context, err error) error {
+func failure(ctx context.Context, err error) error {
 	cause := ctx.Err()
 	if deadline, ok := ctx.Deadline(); ok && cause == nil && !time.Now().Before(deadline) {
 		cause = context.DeadlineExceeded // the connection's timer was faster than the context's
 	}
-	// The client looks at the cluster again when a server redirects it, but not when a server is gone.
-	if s.reload != nil && cause == nil {
-		s.reload(context.WithoutCancel(ctx))
-	}
 	if cause != nil {
 		return fmt.Errorf("sallyport: Redis did not answer: %w", cause)
 	}
-	if _, ok := errors.AsType[redis.Error](err); ok {
+	if isReply(err) {
 		for _, r := range replies {
 			if redis.HasErrorPrefix(err, r.prefix) {
 				if r.words == "" {

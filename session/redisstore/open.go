@@ -15,10 +15,9 @@ import (
 
 // What Open sets where the URL does not. An operation on one server takes two attempts at most.
 const (
-	openTimeout    = time.Second
-	openRetries    = 1
-	openRedirects  = 2 // a server that has moved, then one that is moving
-	reloadInterval = 10 * time.Second
+	openTimeout   = time.Second
+	openRetries   = 1
+	openRedirects = 2 // a server that has moved, then one that is moving
 )
 
 // Open returns a store with a client of its own, made from a URL:
@@ -107,7 +106,6 @@ func openCluster(u string) (redis.UniversalClient, error) {
 	o.MaxRedirects = or(o.MaxRedirects, openRedirects)
 	o.DialerRetries = or(o.DialerRetries, 1)
 	o.ContextTimeoutEnabled = true
-	o.ClusterStateReloadInterval = reloadInterval
 	o.MaintNotificationsConfig = noMaintenance()
 	o.Dialer = dialer(o.DialTimeout, o.TLSConfig)
 	return redis.NewClusterClient(o), nil

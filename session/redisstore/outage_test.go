@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -31,6 +33,7 @@ func both(s *Store, f func(name string, op func(context.Context) error)) {
 
 // A server that hangs: its connections stay, and nothing comes.
 func TestPausedServer(t *testing.T) {
+	t.Parallel()
 	server := backing.RedisForTest(t)
 	s := open(t, server.URL())
 	version := mustSwap(t, s, "k", 0, "value")
@@ -53,46 +56,69 @@ func TestPausedServer(t *testing.T) {
 			t.Errorf("%s past its deadline: %v", name, err)
 		}
 	})
+	cancelled(t, s)
 	if err := server.Resume(); err != nil {
 		t.Fatal(err)
 	}
-	mustGet(t, s, "k", "value", version)
+	// What was given up may still fail, and say so, until its own timeout.
+	eventually(t, "the end of all doubt", func() bool {
+		mustGet(t, s, "k", "value", version)
+		return !s.silent.Load()
+	})
 }
 
-// A client may wait for minutes by its own settings, and look at no context: an operation does not.
-func TestPatientClient(t *testing.T) {
-	server := backing.RedisForTest(t)
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ReadTimeout: time.Minute})
-	defer client.Close()
-	s, err := New(client, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = mustSwap(t, s, "other", 0, "") // leaves the script and a connection
-	if err := server.Pause(); err != nil {
-		t.Fatal(err)
-	}
+// cancelled expects that operations on a server that hangs return when they are cancelled.
+func cancelled(t *testing.T, s *Store) {
+	t.Helper()
 	both(s, func(name string, op func(context.Context) error) {
-		start := time.Now()
-		unavailable(t, name, op(t.Context()))
-		if took := time.Since(start); took > limit+5*time.Second {
-			t.Errorf("%s took %v", name, took)
-		}
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(20*time.Millisecond, cancel)
-		start = time.Now()
+		start := time.Now()
 		err := op(ctx)
 		unavailable(t, name, err)
-		if took := time.Since(start); !errors.Is(err, context.Canceled) || took >= limit {
+		if took := time.Since(start); !errors.Is(err, context.Canceled) || took >= openTimeout {
 			t.Errorf("%s, cancelled: %v after %v", name, err, took)
 		}
-		cancel()
-		if err := op(ctx); err != context.Canceled && !errors.Is(err, context.Canceled) {
+		if err := op(ctx); !errors.Is(err, context.Canceled) {
 			t.Errorf("%s, cancelled before: %v", name, err)
 		}
 	})
+}
 
-	// A swap that was given up may take effect later, and then with the bytes that it was called with.
+// A client may wait for minutes by its own settings, whether it looks at deadlines or not: an operation does not.
+func TestPatientClient(t *testing.T) {
+	t.Parallel()
+	for _, punctual := range []bool{true, false} {
+		t.Run(fmt.Sprintf("looks at deadlines %v", punctual), func(t *testing.T) {
+			t.Parallel()
+			server := backing.RedisForTest(t)
+			client := redis.NewClient(&redis.Options{Addr: server.Addr(), ReadTimeout: time.Minute, ContextTimeoutEnabled: punctual})
+			t.Cleanup(func() { _ = client.Close() })
+			s, err := New(client, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = mustSwap(t, s, "other", 0, "") // leaves the script and a connection
+			if err := server.Pause(); err != nil {
+				t.Fatal(err)
+			}
+			both(s, func(name string, op func(context.Context) error) {
+				start := time.Now()
+				unavailable(t, name, op(t.Context()))
+				if took := time.Since(start); took > limit+5*time.Second {
+					t.Errorf("%s took %v", name, took)
+				}
+			})
+			cancelled(t, s)
+			lateSwap(t, s, server)
+		})
+	}
+}
+
+// lateSwap expects that a swap that is given up while the server is paused takes effect, if at all, with the bytes
+// that it was called with.
+func lateSwap(t *testing.T, s *Store, server *backing.Redis) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(20*time.Millisecond, cancel)
 	value := []byte("as it was")
@@ -100,14 +126,21 @@ func TestPatientClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	copy(value, "changed!!")
+	var wg sync.WaitGroup
 	for i := range 20 { // calls that might take over what the first one still needs
-		go func() { _, _ = s.Swap(t.Context(), fmt.Sprint("k", i), 0, []byte("another one"), time.Hour) }()
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer cancel()
+			_, _ = s.Swap(ctx, fmt.Sprint("k", i), 0, []byte("another one"), time.Hour)
+		})
 	}
+	wg.Wait()
 	if err := server.Resume(); err != nil {
 		t.Fatal(err)
 	}
 	var got []byte
-	eventually(t, "the late swap", func() bool {
+	eventually(t, "the late swap", func() (there bool) {
+		var err error
 		got, _, err = s.Get(t.Context(), "late")
 		return err == nil
 	})
@@ -116,32 +149,77 @@ func TestPatientClient(t *testing.T) {
 	}
 }
 
-// A swap without an answer may have taken effect. Sent again it would say ErrConflict, that is, that nothing has changed.
-func TestSwapIsSentOnce(t *testing.T) {
-	server := backing.RedisForTest(t)
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ReadTimeout: 100 * time.Millisecond, MaxRetries: 5})
-	defer client.Close()
-	s, err := New(client, Options{})
+// deafen returns the address of a way to the server that drops the connection instead of the answer to the first command
+// after armed is set that has the word in it.
+func deafen(t *testing.T, server, word string, armed *atomic.Bool) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	version := mustSwap(t, s, "k", 0, "one")
-	raw := plain(t, server.Addr())
-	raw.ConfigResetStat(t.Context())
-	if err := server.Pause(); err != nil {
-		t.Fatal(err)
-	}
-	_, err = s.Swap(t.Context(), "k", version, []byte("two"), time.Hour)
-	unavailable(t, "swap", err)
-	if err := server.Resume(); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "the swap", func() bool {
-		b, _, err := s.Get(t.Context(), "k")
-		return err == nil && string(b) == "two"
-	})
-	if n := executed(t, raw, "evalsha") + executed(t, raw, "eval"); n != 1 {
-		t.Errorf("sent %d times", n)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", server)
+			if err != nil {
+				_ = near.Close()
+				continue
+			}
+			var drop atomic.Bool
+			carry := func(to, from net.Conn, look bool) {
+				defer near.Close()
+				defer far.Close()
+				b := make([]byte, 64<<10)
+				for {
+					n, err := from.Read(b)
+					if look && bytes.Contains(b[:n], []byte(word)) && armed.CompareAndSwap(true, false) {
+						drop.Store(true)
+					}
+					if err != nil || !look && drop.Load() {
+						return
+					}
+					if _, err := to.Write(b[:n]); err != nil {
+						return
+					}
+				}
+			}
+			go carry(far, near, true)
+			go carry(near, far, false)
+		}
+	}()
+	return l.Addr().String()
+}
+
+// A swap whose answer is lost has taken effect. Sent again it would say ErrConflict, that is, that nothing has changed.
+// A read is sent again.
+func TestLostAnswer(t *testing.T) {
+	server := backing.RedisForTest(t)
+	for _, word := range []string{"evalsha", "get"} {
+		var armed atomic.Bool
+		client := redis.NewClient(&redis.Options{Addr: deafen(t, server.Addr(), word, &armed), MaxRetries: 5})
+		defer client.Close()
+		s, err := New(client, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		version := mustSwap(t, s, word, 0, "one")
+		armed.Store(true)
+		if word == "get" {
+			mustGet(t, s, word, "one", version)
+		} else {
+			_, err = s.Swap(t.Context(), word, version, []byte("two"), time.Hour)
+			unavailable(t, "swap", err)
+			if b, _, err := s.Get(t.Context(), word); err != nil || string(b) != "two" {
+				t.Errorf("%q, %v: the swap did not arrive, so this proves nothing", b, err)
+			}
+		}
+		if armed.Load() {
+			t.Errorf("no answer to %s was lost", word)
+		}
 	}
 }
 
@@ -225,7 +303,8 @@ func TestRestartWithoutData(t *testing.T) {
 
 // The URL of a replica is a mistake that the first write tells.
 func TestReplica(t *testing.T) {
-	master := backing.RedisForTest(t, "repl-diskless-sync-delay 0")
+	t.Parallel()
+	master := backing.RedisForTest(t, "repl-diskless-sync-delay 0", "repl-ping-replica-period 1")
 	_, port, _ := net.SplitHostPort(master.Addr())
 	replica := backing.RedisForTest(t, "replicaof 127.0.0.1 "+port)
 	s := open(t, replica.URL())
@@ -292,7 +371,7 @@ func TestFailureWords(t *testing.T) {
 		{tls.RecordHeaderError{Msg: "secret"}, "failed"},
 		{context.DeadlineExceeded, "in time"}, // a deadline of the client's own
 	} {
-		err := (&Store{}).failure(t.Context(), c.err)
+		err := failure(t.Context(), c.err)
 		unavailable(t, c.words, err)
 		if !strings.Contains(err.Error(), c.words) || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "6381") {
 			t.Errorf("%v: %v", c.err, err)
@@ -301,9 +380,8 @@ func TestFailureWords(t *testing.T) {
 			t.Errorf("%v wraps %v", err, c.err)
 		}
 	}
-	ctx, cancel := context.WithDeadline(t.Context(), time.Unix(1, 0))
-	defer cancel()
-	if err := (&Store{}).failure(ctx, late); !errors.Is(err, context.DeadlineExceeded) {
+	// The connection's timer may be faster than the context's.
+	if err := failure(&bounded{t.Context(), time.Unix(1, 0)}, late); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
 }

@@ -10,7 +10,7 @@
 // One string for each record, at the prefix and the key in braces, as in sallyport:{key}: the braces make the key the
 // hash tag, so that all that concerns one record is in one slot. The string is the version, eight bytes with the
 // highest first, and then the value. The expiry is that of Redis. Get is one GET; Swap is one script on one key.
-// An ACL needs ~sallyport:* and the commands get, getrange, set, exists, time, eval and evalsha. Redis has to be 5 or
+// An ACL needs ~sallyport:* and the commands get, getrange, set, setrange, exists, time, eval and evalsha. Redis has to be 5 or
 // newer; set maxmemory-policy to noeviction, for a record that is evicted is a user logged out.
 //
 // # Versions
@@ -33,6 +33,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -58,15 +59,19 @@ type Options struct {
 
 // Store is a session.Store in Redis. It may be used concurrently.
 //
-// Its operations return after three seconds at most, and at once when their context is done, whatever the client's
-// settings are; what the client has begun then ends by the client's own timeouts. A Swap that was sent is not sent
-// again, even by a client that repeats commands, unless the server has refused it: a repeated one would
-// find its own record and report session.ErrConflict for a write that took effect.
+// Its operations return after three seconds at most, or when their deadline is over, whatever the client's settings are.
+// A cancelled one returns at once, except that one that is on its way in the moment in which Redis stops answering may
+// wait until the client's read timeout, a second with Open. What is left behind by that ends by the client's own timeouts.
+//
+// A Swap that was sent is not sent again, even by a client that repeats commands, unless the server has refused it: a
+// repeated one would find its own record and report session.ErrConflict for a write that took effect.
 type Store struct {
-	client redis.UniversalClient
-	prefix string
-	reload func(context.Context) // asks a cluster client to look at the cluster again; nil for others
-	owned  bool
+	client   redis.UniversalClient
+	prefix   string
+	reload   func(context.Context) // asks a cluster client to look at the cluster again; nil for others
+	owned    bool
+	punctual bool        // the client looks at deadlines
+	silent   atomic.Bool // the last command that ended had no answer
 }
 
 var _ session.Store = (*Store)(nil)
@@ -91,13 +96,13 @@ func New(client redis.UniversalClient, o Options) (*Store, error) {
 	case *redis.Ring:
 		return nil, errors.New("sallyport: a redis.Ring cannot keep sessions: its shards know nothing of each other")
 	case *redis.Client:
-		timeout = c.Options().ReadTimeout
+		timeout, s.punctual = c.Options().ReadTimeout, c.Options().ContextTimeoutEnabled
 		cached = c.Options().ClientSideCache != nil || c.Options().ClientSideCacheConfig != nil
 	case *redis.ClusterClient:
 		if c.Options().ReadOnly {
 			return nil, errors.New("sallyport: this Redis client reads from replicas, which may be behind")
 		}
-		timeout = c.Options().ReadTimeout
+		timeout, s.punctual = c.Options().ReadTimeout, c.Options().ContextTimeoutEnabled
 		s.reload = c.ReloadState
 	default:
 		return s, nil
@@ -132,10 +137,10 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, int64, error) {
 	c := s.newCall(ctx)
 	c.cmd = cmd
 	switch _, err := c.run(); {
-	case err == redis.Nil:
+	case errors.Is(err, redis.Nil):
 		return nil, 0, session.ErrNotFound
 	case err != nil:
-		return nil, 0, s.failure(ctx, err)
+		return nil, 0, failure(ctx, err)
 	}
 	value, _ := cmd.Bytes() // without a copy: nobody else has it
 	if len(value) < headerSize {

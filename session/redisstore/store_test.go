@@ -116,13 +116,20 @@ func TestTTL(t *testing.T) {
 			t.Errorf("%v: %d ms", c.ttl, ms)
 		}
 	}
-	// Less than a millisecond, and what is over already, is a millisecond: to Redis zero is an error.
+	// To Redis zero is an error, and what is over already is none to us.
 	for i, ttl := range []time.Duration{1, 0, -1, math.MinInt64} {
 		key := fmt.Sprint("s", i)
 		if v, err := s.Swap(ctx, key, 0, nil, ttl); err != nil || v <= 0 {
 			t.Errorf("%v: %d, %v", ttl, v, err)
 		}
 		eventually(t, "expiry", func() bool { _, _, err := s.Get(ctx, key); return err == session.ErrNotFound })
+	}
+	for ttl, want := range map[time.Duration]int64{
+		math.MinInt64: 1, -1: 1, 0: 1, 1: 1, time.Millisecond: 1, time.Millisecond + 1: 2, time.Second: 1000, math.MaxInt64: 9223372036855,
+	} {
+		if got := milliseconds(ttl); got != want {
+			t.Errorf("%v: %d ms, want %d", ttl, got, want)
+		}
 	}
 }
 
@@ -292,7 +299,7 @@ func TestCommands(t *testing.T) {
 		t.Helper()
 		raw.ConfigResetStat(t.Context())
 		f()
-		for _, command := range []string{"get", "getrange", "exists", "time", "set", "evalsha", "eval", "script|load", "del"} {
+		for _, command := range []string{"get", "getrange", "exists", "time", "set", "setrange", "evalsha", "eval", "script|load", "del"} {
 			if n := executed(t, raw, command); n != want[command] {
 				t.Errorf("%s: %d × %s, want %d", what, n, command, want[command])
 			}
@@ -300,12 +307,12 @@ func TestCommands(t *testing.T) {
 	}
 	count("get", map[string]int{"get": 1}, func() { mustGet(t, s, "k", "warm", v) })
 	count("no record", map[string]int{"get": 1}, func() { _, _, _ = s.Get(t.Context(), "none") })
-	count("swap", map[string]int{"evalsha": 1, "getrange": 1, "time": 1, "set": 1}, func() { mustSwap(t, s, "k", v, "more") })
-	count("create", map[string]int{"evalsha": 1, "getrange": 1, "time": 1, "set": 1}, func() { mustSwap(t, s, "l", 0, "new") })
+	count("swap", map[string]int{"evalsha": 1, "getrange": 1, "time": 1, "set": 1, "setrange": 1}, func() { mustSwap(t, s, "k", v, "more") })
+	count("create", map[string]int{"evalsha": 1, "getrange": 1, "time": 1, "set": 1, "setrange": 1}, func() { mustSwap(t, s, "l", 0, "new") })
 	count("conflict", map[string]int{"evalsha": 1, "getrange": 1}, func() { _, _ = s.Swap(t.Context(), "k", v, nil, time.Hour) })
 	raw.ScriptFlush(t.Context())
-	count("script lost", map[string]int{"evalsha": 1, "eval": 1, "getrange": 1, "time": 1, "set": 1}, func() { mustSwap(t, s, "m", 0, "new") })
-	count("script back", map[string]int{"evalsha": 1, "getrange": 1, "time": 1, "set": 1}, func() { mustSwap(t, s, "n", 0, "new") })
+	count("script lost", map[string]int{"evalsha": 1, "eval": 1, "getrange": 1, "time": 1, "set": 1, "setrange": 1}, func() { mustSwap(t, s, "m", 0, "new") })
+	count("script back", map[string]int{"evalsha": 1, "getrange": 1, "time": 1, "set": 1, "setrange": 1}, func() { mustSwap(t, s, "n", 0, "new") })
 }
 
 func TestDigest(t *testing.T) {

@@ -11,9 +11,11 @@ import (
 )
 
 // swapScript compares the version with ARGV[1], eight bytes or none, and writes ARGV[2] for ARGV[3] milliseconds. It
-// returns the new version, 0 for another version, or -1 for a value that is not ours. Errors are returned, not raised, so
-// that every Redis passes them on as they are. What is replicated is the effect, not the script, so a replica has the
-// master's version and not one of its own clock.
+// returns the new version, 0 for another version, or -1 for a value that is not ours. Errors of the first write, such as OOM,
+// are returned, not raised, so that every Redis passes them on as they are; after the first write Redis refuses no other.
+// ARGV[2] has eight bytes in front for the version, which SETRANGE puts there: to join the two in the script costs
+// three times as much, for it copies and hashes the value. What is replicated is the effect, as one transaction, and not
+// the script, so a replica has the master's version and not one of its own clock.
 const swapScript = `local held = redis.pcall('GETRANGE', KEYS[1], 0, 7)
 if type(held) == 'table' then return held end
 if held ~= ARGV[1] then
@@ -25,19 +27,20 @@ local now = redis.call('TIME')
 local version = now[1] * 1000000 + now[2]
 local set
 if held == '' then
-  set = redis.pcall('SET', KEYS[1], struct.pack('>I8', version) .. ARGV[2], 'PX', ARGV[3], 'NX')
+  set = redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3], 'NX')
   if not set then return -1 end
 else
   local least = struct.unpack('>I8', held) + 1
   if version < least then version = least end
-  set = redis.pcall('SET', KEYS[1], struct.pack('>I8', version) .. ARGV[2], 'PX', ARGV[3])
+  set = redis.pcall('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
 if set.err then return set end
+redis.call('SETRANGE', KEYS[1], 0, struct.pack('>I8', version))
 return version`
 
 // swapDigest is the SHA-1 of swapScript, by which Redis knows it. It is a constant because SHA-1 is not there in programs
 // that are restricted to FIPS 140.
-const swapDigest = "ddb00968a8c1991d9e606b51d54a0d278da8c222"
+const swapDigest = "f15f78a9eb93c6d71a45808505644f850fe82f10"
 
 // swapCmd is an EVALSHA of swapScript, or an EVAL.
 type swapCmd struct{ *redis.IntCmd }
@@ -66,19 +69,16 @@ func (s *Store) Swap(ctx context.Context, key string, old int64, value []byte, t
 	if old != 0 {
 		expected = binary.BigEndian.AppendUint64(nil, uint64(old))
 	}
-	milliseconds := ttl.Milliseconds()
-	if ttl%time.Millisecond > 0 || milliseconds < 1 {
-		milliseconds = max(0, milliseconds) + 1
-	}
 	c := s.newCall(ctx)
-	c.value = append(c.value[:0], value...) // a call that is given up goes on, and value is the caller's
-	c.cmd = newSwapCmd(ctx, "evalsha", swapDigest, 1, s.name(key), expected, c.value, milliseconds)
+	// A call that is given up goes on, and value is the caller's, so it needs a copy, after room for the version.
+	c.value = append(append(c.value[:0], make([]byte, headerSize)...), value...)
+	c.cmd = newSwapCmd(ctx, "evalsha", swapDigest, 1, s.name(key), expected, c.value, milliseconds(ttl))
 	cmd, err := c.run()
 	if err != nil {
 		if redis.HasErrorPrefix(err, "OOM") {
 			return 0, session.ErrFull
 		}
-		return 0, s.failure(ctx, err)
+		return 0, failure(ctx, err)
 	}
 	switch version := cmd.(swapCmd).Val(); {
 	case version > 0:
@@ -87,4 +87,12 @@ func (s *Store) Swap(ctx context.Context, key string, old int64, value []byte, t
 		return 0, session.ErrConflict
 	}
 	return 0, errForeign
+}
+
+// milliseconds is what Redis takes as a time to live: more than nothing, and never less than asked for.
+func milliseconds(ttl time.Duration) int64 {
+	if ttl <= 0 {
+		return 1
+	}
+	return int64((ttl-1)/time.Millisecond) + 1
 }
