@@ -11,8 +11,8 @@
 //
 // # What an operator does
 //
-// Nothing, as long as one process that was given its Store by Open runs: it takes away what has expired, in small batches,
-// one replica at a time. Rows go between ten and twenty minutes after their expiry, and a minute or two later. To watch that:
+// Nothing, as long as one process runs that has its Store from Open: it takes away what has expired, in small batches, one
+// replica at a time. A row goes at the first sweep that comes ten to twenty minutes after its expiry. To watch that:
 //
 //	select count(*) from sallyport_records where expiry_bucket < now() - interval '1 hour'
 //
@@ -34,5 +34,6 @@
 // In session mode nothing is special. In transaction mode the statements that pgx prepares have to be known to the pooler:
 // PgBouncer 1.21 or newer with max_prepared_statements above 0 knows them. For others add
 // default_query_exec_mode=exec to the URL, which costs the server a parse and a plan per call. No session state
-// is used otherwise: no SET, no start-up parameter but application_name, no lock that outlives its statement.
+// is used otherwise: no SET, no start-up parameter but application_name, no lock that outlives its statement or, in
+// Migrate, its transaction. A search_path belongs to the role there (ALTER ROLE … SET), not into the URL.
 package pgstore

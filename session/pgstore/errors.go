@@ -7,7 +7,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/puddle/v2"
 
 	"github.com/sallyport/sallyport/session"
 )
@@ -41,7 +40,10 @@ const (
 	readOnlyTransaction = "25006"
 )
 
-var errReadOnly = errors.New("read-only")
+var (
+	errReadOnly = errors.New("read-only")
+	errClosed   = errors.New("closed")
+)
 
 // reasons are the conditions that an operator does something about, by SQLSTATE.
 var reasons = map[string]Error{
@@ -92,7 +94,7 @@ func failure(ctx, bounded context.Context, err error) *Error {
 		return &Error{reason: givenUp, is: context.Canceled}
 	case bounded.Err() != nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		return &Error{reason: noAnswer, is: context.DeadlineExceeded}
-	case errors.Is(err, puddle.ErrClosedPool):
+	case errors.Is(err, errClosed):
 		return &Error{reason: "the store is closed"}
 	case errors.Is(err, errReadOnly):
 		return &Error{reason: readOnly}

@@ -53,6 +53,21 @@ func TestServersErrors(t *testing.T) {
 	}
 }
 
+// That the server cancelled a statement because we asked for it is not the server's failure.
+func TestCancelledForUs(t *testing.T) {
+	said := &pgconn.PgError{Severity: "ERROR", Code: "57014"}
+	done, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	if e := failure(t.Context(), done, said); !errors.Is(e, context.DeadlineExceeded) || e.State != "" {
+		t.Errorf("%v is %v, State %q", e, e.Unwrap(), e.State)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if e := failure(gone, gone, said); !errors.Is(e, context.Canceled) {
+		t.Errorf("%v is %v", e, e.Unwrap())
+	}
+}
+
 func TestURLs(t *testing.T) {
 	for _, url := range []string{"", "http://user:hunter2@secret.example/", "postgres://user:hunter2@secret.example:port/", "postgres://user:hunter2@secret.example/?pool_max_conns=hunter2", "postgres://user:hunter2@secret.example/?sslmode=hunter2"} {
 		s, err := Open(t.Context(), url)
@@ -145,7 +160,6 @@ func TestNoWayIn(t *testing.T) {
 		{strings.Replace(url, "/postgres?", "/nowhere?", 1), "does not let us in", "3D000"},
 		{strings.Replace(url, "sallyport:"+config.Password, role+":app", 1), "no connection left", "53300"},
 		{strings.Replace(url, fmt.Sprintf(":%d/", config.Port), ":1/", 1), "cannot be reached", ""},
-		{strings.Replace(url, "127.0.0.1", "nowhere.invalid", 1), "cannot be reached", ""},
 	} {
 		s := openURL(t, test.url)
 		_, _, err := s.Get(t.Context(), "some:key")
@@ -171,8 +185,7 @@ func TestSerialization(t *testing.T) {
 		_, err := strict.Swap(t.Context(), "k", version, []byte("x"), time.Hour)
 		failed <- err
 	}()
-	for execute(t, url, "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and query like 'update sallyport_records%'")[0] == "0" {
-	}
+	awaitLock(t, url, "update sallyport_records")
 	if err := other.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -199,7 +212,9 @@ func TestGivingUp(t *testing.T) {
 
 	// A row that somebody has locked, and a call that waits for it: our own deadline.
 	brief := onPool(t, url, Options{Timeout: 50 * time.Millisecond}, nil)
-	wantValue(t, brief, "k", "v", version)
+	if err := brief.pool.Ping(t.Context()); err != nil { // a connection takes longer than that
+		t.Fatal(err)
+	}
 	other := transaction(t, url)
 	if _, err := other.Exec(t.Context(), "select from sallyport_records for update"); err != nil {
 		t.Fatal(err)

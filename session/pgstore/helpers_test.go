@@ -196,3 +196,10 @@ func wantError(t testing.TB, url, key string, err error, text string) *Error {
 	}
 	return e
 }
+
+// awaitLock returns when a statement that begins like that waits for somebody else's transaction.
+func awaitLock(t testing.TB, url, statement string) {
+	t.Helper()
+	for execute(t, url, "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and starts_with(query, $1)", statement)[0] == "0" {
+	}
+}

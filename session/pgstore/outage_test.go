@@ -3,10 +3,17 @@ package pgstore
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sallyport/sallyport/internal/backing"
 	"github.com/sallyport/sallyport/session"
@@ -136,4 +143,117 @@ func TestServerHangs(t *testing.T) {
 	if took := time.Since(began); took > 10*time.Second {
 		t.Errorf("Close took %v", took)
 	}
+	if err := server.Resume(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// partition passes connections on to a server, until it holds them all for good: what is sent is taken and goes nowhere,
+// as when a machine is lost.
+type partition struct {
+	listener net.Listener
+	server   string
+	mu       sync.Mutex
+	held     chan struct{} // closed: connections of before are dead
+	conns    []net.Conn
+}
+
+func newPartition(t *testing.T, server string) *partition {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &partition{listener: l, server: server, held: make(chan struct{})}
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			p.mu.Lock()
+			p.conns = append(p.conns, client)
+			held := p.held
+			p.mu.Unlock()
+			go pass(client, server, held)
+		}
+	}()
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.hold()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, c := range p.conns {
+			_ = c.Close()
+		}
+	})
+	return p
+}
+
+// hold kills what is connected, without a word to either side. Who connects from now on reaches the server.
+func (p *partition) hold() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.held)
+	p.held = make(chan struct{})
+}
+
+func pass(client net.Conn, server string, held chan struct{}) {
+	upstream, err := net.Dial("tcp", server)
+	if err != nil {
+		_ = client.Close()
+		return
+	}
+	done := make(chan struct{}, 2)
+	for _, pair := range [][2]net.Conn{{client, upstream}, {upstream, client}} {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			buffer := make([]byte, 1<<16)
+			for {
+				n, err := pair[0].Read(buffer)
+				select {
+				case <-held:
+					return
+				default:
+				}
+				if err != nil {
+					return
+				}
+				if _, err := pair[1].Write(buffer[:n]); err != nil {
+					return
+				}
+			}
+		}()
+	}
+	<-done
+	select {
+	case <-held: // the client hears nothing
+	default:
+		_ = client.Close()
+	}
+	_ = upstream.Close()
+}
+
+// When a machine is lost and another takes over, the connections to the lost one do not stand in the way of new ones.
+func TestTakeover(t *testing.T) {
+	_, url := fresh(t)
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPartition(t, net.JoinHostPort(config.Host, strconv.Itoa(int(config.Port))))
+	_, port, err := net.SplitHostPort(p.listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := onPool(t, strings.Replace(url, fmt.Sprintf(":%d/", config.Port), ":"+port+"/", 1), Options{Timeout: 5 * time.Second}, func(c *pgxpool.Config) {
+		c.MaxConns = 1
+	})
+	version := swap(t, s, "k", 0, "v", time.Hour)
+	p.hold()
+	brief, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, _, err = s.Get(brief, "k")
+	wantError(t, url, "", err, noAnswer)
+	wantValue(t, s, "k", "v", version)
 }

@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -109,50 +110,47 @@ func TestAnotherTableOfThatName(t *testing.T) {
 
 // An update of a session stays on its page and makes no index entry: what the layout of Migration is for.
 func TestUpdatesAreInPlace(t *testing.T) {
+	const records = 100
 	for _, size := range []int{100, 1500, 2400, 3500} {
-		s, url := fresh(t)
-		key := "k"
-		version := swap(t, s, key, 0, strings.Repeat("v", size), time.Hour)
-		// Away from the end of an expiry bucket, which is the one thing that moves an index entry.
+		_, url := fresh(t)
 		ctx := t.Context()
 		conn, err := pgx.Connect(ctx, url)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close(context.WithoutCancel(ctx))
+		// All ends in the middle of an expiry bucket, for an update that moves a record to another is not in place.
 		var ttl time.Duration
 		if err := conn.QueryRow(ctx, "select date_bin('10 minutes', now(), 'epoch') + interval '65 minutes' - now()").Scan(&ttl); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Swap(ctx, key, version, nil, ttl); err != nil { // into that bucket
+		if _, err := conn.Exec(ctx, `insert into sallyport_records select 'k' || i, 1, $2, now() + $3::bigint * interval '1 microsecond'
+			from generate_series(1, $1::int) as i`, records, bytes.Repeat([]byte("v"), size), ttl.Microseconds()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := conn.Exec(ctx, "vacuum sallyport_records"); err != nil {
-			t.Fatal(err)
+		var inPlace int64
+		for i := range records {
+			err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+				const counted = "select pg_stat_get_xact_tuples_hot_updated('sallyport_records'::regclass)"
+				var before, after, version int64
+				err := tx.QueryRow(ctx, counted).Scan(&before)
+				if err != nil {
+					return err
+				}
+				err = tx.QueryRow(ctx, swapQuery, fmt.Sprint("k", i+1), bytes.Repeat([]byte("w"), size), ttl.Microseconds(), 1).Scan(&version)
+				if err != nil {
+					return err
+				}
+				err = tx.QueryRow(ctx, counted).Scan(&after)
+				inPlace += after - before
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
-		if _, _, err := s.Get(ctx, key); err != nil {
-			t.Fatal(err)
-		}
-		tx, err := conn.Begin(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := tx.QueryRow(ctx, "select version from sallyport_records").Scan(&version); err != nil {
-			t.Fatal(err)
-		}
-		if err := tx.QueryRow(ctx, swapQuery, key, []byte(strings.Repeat("w", size)), ttl.Microseconds(), version).Scan(&version); err != nil {
-			t.Fatal(err)
-		}
-		var updated, inPlace int
-		if err := tx.QueryRow(ctx, `select pg_stat_get_xact_tuples_updated(c), pg_stat_get_xact_tuples_hot_updated(c)
-			from (select 'sallyport_records'::regclass::oid as c) as t`).Scan(&updated, &inPlace); err != nil {
-			t.Fatal(err)
-		}
-		if updated != 1 || inPlace != 1 {
-			t.Errorf("%d bytes: %d rows updated, %d of them in place", size, updated, inPlace)
-		}
-		if err := tx.Commit(ctx); err != nil {
-			t.Fatal(err)
+		if inPlace < records*95/100 {
+			t.Errorf("%d bytes: %d of %d updates in place", size, inPlace, records)
 		}
 		if n := execute(t, url, "select pg_relation_size(reltoastrelid) from pg_class where oid = 'sallyport_records'::regclass")[0]; n != "0" {
 			t.Errorf("%d bytes: %s bytes are out of line", size, n)

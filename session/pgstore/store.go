@@ -138,7 +138,7 @@ func New(pool *pgxpool.Pool, options Options) (*Store, error) {
 }
 
 // Close ends Run, and closes the pool if Open made it. It returns within a few seconds whatever becomes of the network.
-// The store is not used afterwards.
+// What is called afterwards fails.
 func (s *Store) Close() {
 	s.close()
 	done := make(chan struct{})
@@ -185,7 +185,7 @@ returning version`
 func (s *Store) Get(ctx context.Context, key string) (value []byte, version int64, err error) {
 	bounded, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	err = s.pool.QueryRow(bounded, getQuery, key).Scan(&value, &version)
+	err = s.query(bounded, getQuery, []any{key}, &value, &version)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, 0, session.ErrNotFound
@@ -208,13 +208,11 @@ func (s *Store) Swap(ctx context.Context, key string, old int64, value []byte, t
 	}
 	bounded, cancel := context.WithTimeout(ctx, s.options.Timeout)
 	defer cancel()
-	var row pgx.Row
-	if old == 0 {
-		row = s.pool.QueryRow(bounded, createQuery, key, value, ttl.Microseconds())
-	} else {
-		row = s.pool.QueryRow(bounded, swapQuery, key, value, ttl.Microseconds(), old)
+	statement, args := createQuery, []any{key, value, ttl.Microseconds()}
+	if old != 0 {
+		statement, args = swapQuery, append(args, old)
 	}
-	err = row.Scan(&version)
+	err = s.query(bounded, statement, args, &version)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return 0, session.ErrConflict
@@ -222,4 +220,24 @@ func (s *Store) Swap(ctx context.Context, key string, old int64, value []byte, t
 		return 0, failure(ctx, bounded, err)
 	}
 	return version, nil
+}
+
+// query runs a statement that gives one row at most.
+func (s *Store) query(ctx context.Context, statement string, args []any, columns ...any) error {
+	if s.closed.Err() != nil {
+		return errClosed
+	}
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	err = conn.QueryRow(ctx, statement, args...).Scan(columns...)
+	if conn.Conn().IsClosed() {
+		// It broke, and pgx says good-bye to the server, which may take fifteen seconds where nobody answers. Its
+		// place in the pool is free before that, for a connection to the server that takes over.
+		conn.Hijack()
+		return err
+	}
+	conn.Release()
+	return err
 }

@@ -120,6 +120,41 @@ func TestLosersWriteNothing(t *testing.T) {
 	}
 }
 
+// Of two that find no record, one waits for what becomes of the other's.
+func TestCreateTogether(t *testing.T) {
+	s, url := fresh(t)
+	for _, commit := range []bool{true, false} {
+		key := fmt.Sprint("k:", commit)
+		other := transaction(t, url)
+		var first int64
+		if err := other.QueryRow(t.Context(), createQuery, key, []byte("first"), time.Hour.Microseconds()).Scan(&first); err != nil {
+			t.Fatal(err)
+		}
+		second := make(chan error)
+		go func() {
+			_, err := s.Swap(t.Context(), key, 0, []byte("second"), time.Hour)
+			second <- err
+		}()
+		awaitLock(t, url, "insert into sallyport_records")
+		if commit {
+			if err := other.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-second; err != session.ErrConflict {
+				t.Errorf("after a commit: %v", err)
+			}
+			wantValue(t, s, key, "first", first)
+			continue
+		}
+		if err := other.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-second; err != nil {
+			t.Errorf("after a rollback: %v", err)
+		}
+	}
+}
+
 // expire makes the record one that expired that long ago.
 func expire(t testing.TB, url, key string, ago time.Duration) {
 	t.Helper()

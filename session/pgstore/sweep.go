@@ -16,13 +16,14 @@ const (
 	// expiry_bucket is the beginning of the ten minutes in which the record expires: twenty minutes after it the record has
 	// been dead for ten. Those see to it that a version does not come back with a server whose clock is behind: see
 	// Store.Swap, which goes by the old version while the row is there. The lock ends with the statement, as poolers need it.
+	// The order is for the planner, which without it reads the whole table as soon as a good part of it is dead.
 	sweepQuery = `with turn as materialized (
 	select pg_try_advisory_xact_lock($1::bigint + 'sallyport_records'::regclass::oid::bigint) as ours
 ), gone as (
 	delete from sallyport_records where ctid = any(array(
 		select ctid from sallyport_records
 		where (select ours from turn) and expiry_bucket <= now() - interval '20 minutes'
-		limit $2::bigint for update skip locked
+		order by expiry_bucket limit $2::bigint for update skip locked
 	)) and expiry_bucket <= now() - interval '20 minutes'
 	returning 1
 )
@@ -45,7 +46,7 @@ func (s *Store) Sweep(ctx context.Context) (deleted int64, err error) {
 func (s *Store) sweepOnce(ctx context.Context) (ours bool, n int64, err error) {
 	bounded, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
-	err = s.pool.QueryRow(bounded, sweepQuery, int64(advisoryLock), sweepBatch).Scan(&ours, &n)
+	err = s.query(bounded, sweepQuery, []any{int64(advisoryLock), sweepBatch}, &ours, &n)
 	if err != nil {
 		return false, 0, failure(ctx, bounded, err)
 	}
