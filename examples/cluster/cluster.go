@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"time"
@@ -80,12 +81,15 @@ func (c *cluster) start(ctx context.Context) error {
 	}
 	c.proxy = &http.Server{Handler: newProxy(c.replicas), ReadHeaderTimeout: 5 * time.Second}
 	go c.proxy.Serve(listener)
-	c.load = newLoad(c.home, c.server, users, c.pause)
+	c.load = newLoad(c.home, c.server, users, c.pause, c.parallel)
 	return nil
 }
 
 func (c *cluster) startStore(ctx context.Context) (url string, err error) {
 	dir := filepath.Join(c.dir, c.store)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
+	}
 	if c.store == "postgres" {
 		p, err := backing.StartPostgres(ctx, dir)
 		if err != nil {

@@ -32,6 +32,7 @@ type load struct {
 	server *authtest.Server
 	users  []authtest.User
 	pause  time.Duration
+	at     int // calls at once
 	done   sync.WaitGroup
 
 	alive       atomic.Int64
@@ -42,8 +43,8 @@ type load struct {
 	failed      counter // logins that did not work at the first try
 }
 
-func newLoad(home string, server *authtest.Server, users []authtest.User, pause time.Duration) *load {
-	return &load{home: home, server: server, users: users, pause: pause}
+func newLoad(home string, server *authtest.Server, users []authtest.User, pause time.Duration, parallel int) *load {
+	return &load{home: home, server: server, users: users, pause: pause, at: parallel}
 }
 
 func (l *load) start(ctx context.Context) {
@@ -74,13 +75,28 @@ func (l *load) live(ctx context.Context, subject string) {
 		}
 		l.alive.Add(1)
 		for rest() {
-			if ended := l.call(ctx, browser, subject); ended {
+			if ended := l.page(ctx, browser, subject); ended {
 				l.lost.add()
 				break
 			}
 		}
 		l.alive.Add(-1)
 	}
+}
+
+// page makes its calls at once, as pages do: when the access token has ended, each of them finds it so.
+func (l *load) page(ctx context.Context, browser *http.Client, subject string) (ended bool) {
+	var over atomic.Bool
+	var calls sync.WaitGroup
+	for range l.at {
+		calls.Go(func() {
+			if l.call(ctx, browser, subject) {
+				over.Store(true)
+			}
+		})
+	}
+	calls.Wait()
+	return over.Load()
 }
 
 // call asks the API who the user is, through whichever replica is next.

@@ -31,7 +31,8 @@ type options struct {
 	placement string // store or cookie
 	lifetime  time.Duration
 	grace     time.Duration
-	pause     time.Duration // between two requests of one user
+	pause     time.Duration // between two pages of one user
+	parallel  int           // API calls that a page makes at once
 	chaos     bool
 	every     time.Duration // between two kills
 	duration  time.Duration // 0: until interrupted
@@ -48,7 +49,8 @@ func readFlags(args []string, out io.Writer) (options, error) {
 	f.StringVar(&o.placement, "placement", "store", "where the sessions live: store, or cookie (the store then only coordinates)")
 	f.DurationVar(&o.lifetime, "token-lifetime", 10*time.Second, "life of an access token, in whole seconds")
 	f.DurationVar(&o.grace, "grace", 0, "for how long the server takes a rotated refresh token once more (0: it revokes the family)")
-	f.DurationVar(&o.pause, "pause", time.Second, "how long a user waits between two requests, on average")
+	f.DurationVar(&o.pause, "pause", time.Second, "how long a user waits between two pages, on average")
+	f.IntVar(&o.parallel, "parallel", 4, "API calls that a page makes at once, each through another replica")
 	f.BoolVar(&o.chaos, "chaos", false, "kill a replica every now and then, and start it again")
 	f.DurationVar(&o.every, "chaos-every", 3*time.Second, "how often")
 	f.DurationVar(&o.duration, "duration", 0, "when to stop (0: when interrupted)")
@@ -62,6 +64,8 @@ func readFlags(args []string, out io.Writer) (options, error) {
 		return o, errors.New("-replicas: between 1 and 16")
 	case o.users < 1 || o.users > 10_000:
 		return o, errors.New("-users: between 1 and 10000")
+	case o.parallel < 1 || o.parallel > 64:
+		return o, errors.New("-parallel: between 1 and 64")
 	case o.store != "redis" && o.store != "postgres":
 		return o, errors.New("-store: redis or postgres")
 	case o.placement != "store" && o.placement != "cookie":

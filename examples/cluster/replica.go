@@ -39,7 +39,8 @@ func startReplica(ctx context.Context, number int, binary string, env map[string
 		return nil, err
 	}
 	defer l.Close()
-	r := &replica{number: number, addr: l.Addr().String(), binary: binary, env: maps.Clone(env)}
+	r := &replica{number: number, addr: l.Addr().String(), binary: binary, env: map[string]string{}}
+	maps.Copy(r.env, env)
 	r.env["LISTEN"] = r.addr
 	l.Close()
 	return r, r.restart(ctx)
