@@ -21,6 +21,7 @@ const ErrResourceRefused client.Code = "resource_refused"
 // It refreshes the token when it is due, and once more when the API answers 401 with error="invalid_token" (RFC 6750 §3.1) and the request can be sent again.
 // It refuses, before anything is sent: plain http (except to loopback hosts), origins outside Config.Resources if that is set, access_token in a query (OAuth 2.1 §5.1.1), and to follow a redirect to another origin.
 // The browser's cookies do not go out with it, nor do the API's come back.
+// A request fails as Token of [Auth.TokenSource] does. If only the second refresh fails, the API's own 401 is the answer.
 // It has no timeout of its own. For work that outlives the request, give context.WithoutCancel(ctx).
 func (a *Auth) Client(ctx context.Context) *http.Client {
 	return &http.Client{Transport: &apiTransport{source: a.source(ctx), base: a.cfg.Transport, allowed: a.api}}
@@ -28,7 +29,8 @@ func (a *Auth) Client(ctx context.Context) *http.Client {
 
 // TokenSource returns the access token of the user whose request ctx belongs to, refreshed when it is due, in the form that Go's API clients take.
 // The tokens that it returns have no refresh token: nobody but the session may spend that.
-// Token fails with session.ErrNoSession when ctx has no session, and as [session.Manager.Fresh] does.
+// Token fails with session.ErrNoSession when ctx has no session, and as [session.Manager.Fresh] does: an error with outcome
+// client.Transient or client.InDoubt, session.ErrStore among them, logs nobody out. A token that is good needs no store.
 func (a *Auth) TokenSource(ctx context.Context) oauth2.TokenSource { return a.source(ctx) }
 
 func (a *Auth) source(ctx context.Context) *userTokens {

@@ -13,7 +13,7 @@ import (
 
 // Config is what can be set beyond the session manager and the clients. Its zero value is what most applications want.
 type Config struct {
-	// BasePath is where our own routes are: BasePath + "/login", "/logout", "/session". Default "/auth".
+	// BasePath is where our own routes are: BasePath + "/login", "/logout", "/backchannel-logout", "/session". Default "/auth".
 	BasePath string
 	// DefaultReturnTo is the path where a browser goes after a login that asked for no other. Default "/".
 	DefaultReturnTo string
@@ -28,6 +28,12 @@ type Config struct {
 	Authorization func(r *http.Request) client.AuthorizationOptions
 	// Transport carries the requests of [Auth.Client]. Default http.DefaultTransport.
 	Transport http.RoundTripper
+	// FrontchannelLogout adds GET BasePath + "/frontchannel-logout", to be registered as frontchannel_logout_uri (OpenID Connect
+	// Front-Channel Logout 1.0) with frontchannel_logout_session_required: a request ends the session of the browser that makes it if iss and
+	// sid are that session's, and does nothing otherwise. It is for providers that have nothing better. The provider
+	// shows the address in a frame of its own page, and there browsers leave our cookie behind, for it is SameSite=Lax and they block cookies of
+	// third parties, unless both are of one site. So it is no logout to rely on: register the back-channel logout, which always is there.
+	FrontchannelLogout bool
 }
 
 // Auth serves the login routes and guards handlers. Make one with [New]; it is safe for concurrent use.
@@ -45,6 +51,7 @@ type Auth struct {
 	loginRequired rendered                         // the 401 of require: anybody can ask for it as often as they like
 	api           map[string]bool                  // origins of Config.Resources
 	logouts       map[*client.Client]chan struct{} // room for the logout tokens that are being verified
+	framed        map[*client.Client]string        // the policy of what its issuer may frame
 }
 
 // New returns what serves the login routes and guards handlers, with the default Config. It fails as Config.New does.
@@ -68,9 +75,9 @@ func (cfg Config) New(s *session.Manager, clients ...*client.Client) (*Auth, err
 	if err := a.checkClients(); err != nil {
 		return nil, err
 	}
-	a.logouts = map[*client.Client]chan struct{}{}
+	a.logouts, a.framed = map[*client.Client]chan struct{}{}, map[*client.Client]string{}
 	for _, c := range clients {
-		a.logouts[c] = make(chan struct{}, maxLogoutsAtOnce)
+		a.logouts[c], a.framed[c] = make(chan struct{}, maxLogoutsAtOnce), framedBy(c.Issuer())
 	}
 	if err := a.addRoutes(); err != nil {
 		return nil, err
@@ -80,6 +87,7 @@ func (cfg Config) New(s *session.Manager, clients ...*client.Client) (*Auth, err
 	if a.sessions, err = s.ForOrigin(a.base); err != nil {
 		return nil, err
 	}
+	a.sessions.Know(clients...)
 	for _, o := range append([]string{a.base}, cfg.TrustedOrigins...) {
 		if !isOrigin(o) {
 			return nil, misconfigured("trusted_origins", "write each of TrustedOrigins as scheme://host[:port], in lower case and without a path")

@@ -16,6 +16,8 @@ const (
 	maxLogoutsAtOnce = 16
 	// verifyTimeout bounds one of them, should keys have to be fetched first.
 	verifyTimeout = 10 * time.Second
+	// endTimeout bounds the end of all sessions that one of them names.
+	endTimeout = 30 * time.Second
 )
 
 // errBusy is the answer to a flood (ATK-Q03). Nothing was judged.
@@ -65,7 +67,10 @@ func (a *Auth) endByLogoutToken(r *http.Request) (*client.Client, error) {
 	if err != nil {
 		return c, err
 	}
-	return c, a.sessions.EndByLogoutToken(r.Context(), c, t)
+	// A provider that does not wait may not come again.
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(r.Context()), endTimeout)
+	defer cancel()
+	return c, a.sessions.EndByLogoutToken(ctx, c, t)
 }
 
 // refuseLogout answers with our own words only (§2.8). Nothing but a judgement of the token is the sender's fault.

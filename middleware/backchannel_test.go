@@ -218,7 +218,7 @@ func TestBackchannelLogoutRefused(t *testing.T) {
 			br.login()
 			token := b.logoutToken(0, "user-alice", br.sid(), tt.edit(b))
 			// A process that has verified nothing yet: what it asks for shows how far the token gets.
-			fresh := newBenchWithKey(t, b.key, nil)
+			fresh := sameBench(t, b, nil)
 			fresh.tell(b.logoutToken(0, "user-alice", br.sid(), tt.edit(b)), http.StatusBadRequest)
 			if tt.asked == 0 && fresh.as[0].Requests("") != 0 {
 				t.Errorf("%d requests before the token was refused", fresh.as[0].Requests(""))

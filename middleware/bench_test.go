@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/client"
 	"github.com/sallyport/sallyport/client/authtest"
 	"github.com/sallyport/sallyport/session"
+	"github.com/sallyport/sallyport/session/storetest"
 )
 
 const (
@@ -34,7 +35,9 @@ type options struct {
 	client func(*client.Config)
 	server func(*authtest.Config)
 	secret client.SecretSource
-	key    []byte // of the session cookie; nil: a new one
+	config func(*session.Config)
+	place  arrangement
+	of     *bench // whose application it is, in another process: the keys and the store are its
 }
 
 // bench is an application, its authorization servers, and everything that it said.
@@ -42,6 +45,10 @@ type bench struct {
 	t        *testing.T
 	auth     *Auth
 	handler  http.Handler
+	nodes    *nodes // the processes behind handler; auth is the first one's
+	place    arrangement
+	store    session.Store     // nil: each process has its own memory
+	faulty   *storetest.Faulty // store, if several processes share it
 	as       []*authtest.Server
 	offset   atomic.Int64 // of the clock
 	key      []byte
@@ -55,9 +62,15 @@ type bench struct {
 
 func newBench(t *testing.T, o options) *bench {
 	t.Helper()
-	b := &bench{t: t, key: o.key, canaries: map[string]string{secret: "client secret"}}
-	if b.key == nil {
+	b := &bench{t: t, place: o.place, nodes: &nodes{}, canaries: map[string]string{secret: "client secret"}}
+	if b.place == "" {
+		b.place = arrangementOf(t)
+	}
+	if o.of != nil {
+		b.key, b.store, b.faulty = o.of.key, o.of.store, o.of.faulty
+	} else {
 		b.key = session.GenerateKey()
+		b.openStore()
 	}
 	b.canary("cookie key", string(b.key))
 	names := []string{""}
@@ -68,7 +81,7 @@ func newBench(t *testing.T, o options) *bench {
 	if source == nil {
 		source = client.Secret(secret)
 	}
-	var clients []*client.Client
+	var registrations []client.Config
 	for i, name := range names {
 		cfg := client.Config{
 			Name: name, Issuer: "https://as-" + string(rune('a'+i)) + ".example", ClientID: "app", Authentication: client.SecretBasic(source),
@@ -91,15 +104,7 @@ func newBench(t *testing.T, o options) *bench {
 		t.Cleanup(as.Close)
 		as.Misbehave(authtest.Fault{Endpoint: authtest.Token, Response: b.noteTokens})
 		cfg.Transport = as.Transport()
-		c, err := client.New(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		b.as, clients = append(b.as, as), append(clients, c)
-	}
-	m, err := session.New(session.Config{Keys: [][]byte{b.key}, OnEvent: b.audit, Now: b.now})
-	if err != nil {
-		t.Fatal(err)
+		b.as, registrations = append(b.as, as), append(registrations, cfg)
 	}
 	if o.cfg.Transport == nil {
 		o.cfg.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
@@ -110,16 +115,52 @@ func newBench(t *testing.T, o options) *bench {
 			return resp, nil
 		})
 	}
-	if b.auth, err = o.cfg.New(m, clients...); err != nil {
-		t.Fatal(err)
+	for range b.place.processes() {
+		b.nodes.add(b.node(o, registrations))
+	}
+	b.auth, b.handler = b.nodes.auths[0], b.nodes
+	t.Cleanup(b.scan)
+	t.Cleanup(b.settle)
+	return b
+}
+
+// node is one process of the application.
+func (b *bench) node(o options, registrations []client.Config) (*Auth, http.Handler) {
+	b.t.Helper()
+	var clients []*client.Client
+	for _, registration := range registrations {
+		c, err := client.New(registration)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		clients = append(clients, c)
+	}
+	cfg := b.place.config(session.Config{Keys: [][]byte{b.key}, OnEvent: b.audit, Now: b.now}, b.store)
+	if o.config != nil {
+		o.config(&cfg)
+	}
+	m, err := session.New(cfg)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	a, err := o.cfg.New(m, clients...)
+	if err != nil {
+		b.t.Fatal(err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "public") })
-	mux.Handle("/me", b.auth.RequireLogin(http.HandlerFunc(who)))
-	mux.Handle("/api/me", b.auth.RequireToken(http.HandlerFunc(who)))
-	b.handler = b.auth.Handler(mux)
-	t.Cleanup(b.scan)
-	return b
+	mux.Handle("/me", a.RequireLogin(http.HandlerFunc(who)))
+	mux.Handle("/api/me", a.RequireToken(http.HandlerFunc(who)))
+	return a, a.Handler(mux)
+}
+
+// settle waits for what goes on in the background.
+func (b *bench) settle() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	for _, a := range b.nodes.auths {
+		_ = a.sessions.Shutdown(ctx)
+	}
 }
 
 // serverToServer is the way of a logout token.
@@ -224,10 +265,10 @@ func (b *bench) calls() (n int) {
 	return n
 }
 
-// newBenchWithKey is the same application in another process: it opens what the first one sealed.
-func newBenchWithKey(t *testing.T, key []byte, prepare func(*authtest.Server), edit ...func(*client.Config)) *bench {
+// sameBench is the same application in another process: it opens what the first one sealed, and has its store.
+func sameBench(t *testing.T, of *bench, prepare func(*authtest.Server), edit ...func(*client.Config)) *bench {
 	t.Helper()
-	o := options{key: key}
+	o := options{of: of}
 	if len(edit) > 0 {
 		o.client = edit[0]
 	}

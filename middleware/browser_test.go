@@ -183,6 +183,7 @@ func (br *browser) refuse(r *http.Request, want outcome, concerned ...*pending) 
 	t := br.t
 	t.Helper()
 	jar, was, calls := maps.Clone(br.jar), br.session(), br.calls()
+	at := br.nodes.next()
 	rec := br.send(r)
 	if want.status == 0 {
 		want.status = http.StatusBadRequest
@@ -224,6 +225,7 @@ func (br *browser) refuse(r *http.Request, want outcome, concerned ...*pending) 
 				p.br.jar[name] = v
 			}
 			calls := br.calls()
+			br.nodes.turn(at) // a login that ended without sending its code is over in that process
 			if again := p.br.send(p.request()); again.Code != http.StatusBadRequest || br.calls() != calls {
 				t.Errorf("the pending login is not consumed: %d", again.Code)
 			}

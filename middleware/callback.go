@@ -42,6 +42,7 @@ func (a *Auth) complete(w http.ResponseWriter, r *http.Request, c *client.Client
 		return "", err
 	}
 	// Steps 7 to 10 judge the response, step 11 uses the login up; a response that fails uses it up too, for whoever sent it knew state and cookie.
+	// Where nobody can tell whether it was used up before, no code is sent.
 	checkErr := c.CheckResponse(login.Request, resp)
 	if err := a.sessions.TakeLogin(w, r, login, checkErr == nil && resp.HasCode()); err != nil {
 		return "", err
@@ -57,10 +58,10 @@ func (a *Auth) complete(w http.ResponseWriter, r *http.Request, c *client.Client
 		return "", err
 	}
 	// Step 18: a new session id, whatever this browser carried before.
-	s, err := a.sessions.Create(w, r, c, login, tokens)
+	s, err := a.sessions.Create(w, r.WithContext(ctx), c, login, tokens)
 	if err != nil {
-		_ = c.Revoke(ctx, tokens)                    // no session could keep them; the client reports a failure
-		if errors.Is(err, session.ErrSessionEnded) { // ATK-O19: the provider ended it meanwhile
+		_ = c.Revoke(ctx, tokens)                    // no session keeps them, nor may one that a store has of which nobody knows; the client reports a failure
+		if errors.Is(err, session.ErrSessionEnded) { // ATK-O19: the provider, or an operator, ended it meanwhile
 			return "", err
 		}
 		return "", ownFault{err}

@@ -18,6 +18,7 @@
 //	POST /auth/logout                  ends the session here, revokes its tokens, and ends it at the provider
 //	GET  /auth/logout/callback         where the provider sends the browser after a logout
 //	POST /auth/backchannel-logout      for the provider: it ends sessions here (OpenID Connect Back-Channel Logout 1.0)
+//	GET  /auth/frontchannel-logout     only with Config.FrontchannelLogout
 //	GET  /auth/session                 JSON: who is logged in and until when; never a token
 //
 // and the path of each client's redirect URI. Each answers exactly its path and method.
@@ -33,7 +34,15 @@
 // # Logout by the provider
 //
 // Register BasePath + "/backchannel-logout" as backchannel_logout_uri. The provider's server sends the request, not a browser: no cookie, Origin or Host counts, only the signed token.
-// A session that it ends is over at its next request, in the process that got the logout.
+// With a store that processes share, the sessions have ended in all of them when it is answered; without one, they are over at their
+// next request to the process that got the logout.
+//
+// # When the store is away
+//
+// With sessions in a store, and with a Coordination beside sessions in cookies, most requests ask it. If it does not answer, nobody can tell
+// whether a session has ended, so the answer is 503 with Retry-After, to whatever needs a session or begins or ends one: a page to a person, a problem to a program.
+// It never means "logged out": no cookie is set or taken away, nobody is sent into a login, and with the store the sessions are back.
+// A callback sends no code then; if the store goes away after that, the tokens are given back. A logout that could not be done says so.
 //
 // # Errors
 //

@@ -26,7 +26,7 @@ const (
 	EventRequestRefused   = "request.refused"   // a page of another origin made it, or we failed to serve it
 	EventCookieRefused    = "cookie.refused"    // it carried a session that cannot be used
 	EventLogoutIncomplete = "logout.incomplete" // the user is logged out here; the provider could not be told
-	EventLogoutReceived   = "logout.received"   // the provider ended sessions; each says so when it next comes by
+	EventLogoutReceived   = "logout.received"   // the provider ended sessions. Reason: frontchannel, for the one that the browser has; empty: over the back channel
 	EventLogoutRefused    = "logout.refused"    // somebody asked for that whom we do not believe, or it could not be judged
 )
 
@@ -48,7 +48,16 @@ func isState(err error) bool {
 // isUnavailable reports whether err speaks about the server or a store and not about the user: trying later may help.
 func isUnavailable(err error) bool {
 	var e *client.Error
-	return errors.As(err, &e) && (e.Outcome == client.Transient || e.Outcome == client.InDoubt)
+	return errors.As(err, &e) && (e.Outcome == client.Transient || e.Outcome == client.InDoubt || e.Code == session.ErrStore)
+}
+
+// retryAfter is when it may help, in seconds.
+func retryAfter(err error) int {
+	var e *client.Error
+	if !errors.As(err, &e) {
+		return seconds(0)
+	}
+	return seconds(e.RetryAfter)
 }
 
 // ownFault marks a failure that is ours whatever its code: what we could not write, nobody sent us.
@@ -111,6 +120,9 @@ func describe(err error) page {
 		p.status = http.StatusBadGateway // it answered, with what cannot be used
 	case e.Code == client.ErrConfig: // also a secret that cannot be read at the moment
 		p.status = http.StatusInternalServerError
+	case e.Code == session.ErrStore:
+		p.status, p.retryAfter = http.StatusServiceUnavailable, seconds(e.RetryAfter)
+		p.title, p.text = "The login cannot go on at the moment", "A part of this application does not answer. Nothing was changed. Wait a little and start again."
 	case e.Outcome == client.Transient:
 		p.status, p.retryAfter = http.StatusServiceUnavailable, max(seconds(e.RetryAfter), 5)
 		p.title, p.text = "The login service does not answer", "The provider cannot be reached at the moment. Wait a little and start again."

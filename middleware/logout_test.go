@@ -165,7 +165,7 @@ func TestLogoutWithoutProvider(t *testing.T) {
 		br := b.browser()
 		br.login()
 		cookies := merged(br.jar, nil)
-		again := newBenchWithKey(t, b.key, func(as *authtest.Server) { as.Misbehave(authtest.Fault{Answer: &authtest.Response{Status: 503}}) })
+		again := sameBench(t, b, func(as *authtest.Server) { as.Misbehave(authtest.Fault{Answer: &authtest.Response{Status: 503}}) })
 		br = again.browser()
 		br.jar = cookies
 		loggedOut(t, again, br)

@@ -10,7 +10,8 @@ import (
 // scopes have changed at the server. Call it inside [Auth.RequireLogin], before anything else is written to w.
 // An application that only needs a fresh access token uses [Auth.RequireToken], which refreshes when it is time.
 //
-// It fails with session.ErrNoSession outside of RequireLogin and otherwise as session.Manager.Renew does; then nothing is written.
+// It fails with session.ErrNoSession outside of RequireLogin and otherwise as session.Manager.Renew does; then nothing is written. An
+// error with outcome client.Transient or client.InDoubt, such as session.ErrStore, logs nobody out: answer 503.
 func (a *Auth) Refresh(w http.ResponseWriter, r *http.Request) (s *session.Session, err error) {
 	sc, ok := r.Context().Value(sessionKey{}).(*sessionContext)
 	switch {
@@ -29,9 +30,10 @@ func (a *Auth) Refresh(w http.ResponseWriter, r *http.Request) (s *session.Sessi
 
 // Keep writes the session's cookie if [Auth.Client] or [Auth.TokenSource] has refreshed the tokens while the handler ran,
 // so that the browser has them with this answer and not only with the next one. Call it before anything is written to w;
-// a handler that cannot need not: the tokens wait in this process for the browser's next request.
+// a handler that cannot need not: the tokens wait for the browser's next request, in the store that the session manager has, or in this process.
 //
-// It fails with session.ErrNoSession outside of RequireLogin and RequireToken, and as session.Manager.Save does.
+// It fails with session.ErrNoSession outside of RequireLogin and RequireToken, and as session.Manager.Save does. session.ErrStore is no reason
+// not to answer: nothing is lost, and a later request does the same.
 func (a *Auth) Keep(w http.ResponseWriter, r *http.Request) (err error) {
 	sc, ok := r.Context().Value(sessionKey{}).(*sessionContext)
 	if !ok || sc.auth != nil && sc.auth != a {

@@ -17,12 +17,15 @@ import (
 //
 // Without one, a browser that opens a page is sent into a login and comes back to the same path and query; everything else gets 401 as application/problem+json (RFC 9457), code "login_required".
 // A request that another origin's page makes with the user's cookies gets 403, code "csrf": every unsafe method, and reads that are no navigation.
+// If the store does not answer in which sessions live, or what is known of their ends, nobody can tell: 503 with Retry-After, a page or code "unavailable", for each
+// request with a session's cookie. No cookie is set or taken away, nobody is sent into a login, and next is not called.
 // The ResponseWriter reaches next as it is. Cookies are set before; a handler that overwrites Cache-Control on such a response publishes them.
 func (a *Auth) RequireLogin(next http.Handler) http.Handler { return a.require(next, false) }
 
 // RequireToken is RequireLogin for handlers that call APIs in the user's name: it also makes sure that the access token is fresh, refreshing it if it is due.
 //
-// It never redirects by itself, only inside a RequireLogin. It answers 401, code "login_required", when the grant is over, and 503 with Retry-After, code "unavailable", when the access token is dead and the server does not answer: that logs nobody out.
+// It never redirects by itself, only inside a RequireLogin. It answers 401, code "login_required", when the grant is over, and 503 with Retry-After, code "unavailable", when the access token is dead and the server does not answer, or when the store does not: that logs nobody out.
+// With sessions in a store, a token that is due and good for a while yet is refreshed in the background, and the request does not wait.
 func (a *Auth) RequireToken(next http.Handler) http.Handler { return a.require(next, true) }
 
 func (a *Auth) require(next http.Handler, token bool) http.Handler {
@@ -132,9 +135,7 @@ func (a *Auth) deny(w http.ResponseWriter, r *http.Request, err error, navigates
 	case isUnavailable(err) && navigates:
 		a.unavailable(w, r, err)
 	case isUnavailable(err):
-		var e *client.Error
-		errors.As(err, &e)
-		problem{Status: http.StatusServiceUnavailable, Code: string(errUnavailable), Detail: "The login service does not answer at the moment.", retryAfter: seconds(e.RetryAfter)}.write(w, r)
+		problem{Status: http.StatusServiceUnavailable, Code: string(errUnavailable), Detail: "The login service does not answer at the moment.", retryAfter: retryAfter(err)}.write(w, r)
 	case navigates:
 		a.forget(w, r, err)
 		redirect(w, a.base+a.loginFor(r))
@@ -144,12 +145,13 @@ func (a *Auth) deny(w http.ResponseWriter, r *http.Request, err error, navigates
 	}
 }
 
-// unavailable is the page for a person who has a session and cannot be served for want of a token.
+// unavailable is the page for a person who cannot be served for want of a token, or of whom nobody knows whether there is a session.
 func (a *Auth) unavailable(w http.ResponseWriter, r *http.Request, err error) {
-	var e *client.Error
-	errors.As(err, &e)
-	p := page{status: http.StatusServiceUnavailable, code: string(errUnavailable), correlation: newCorrelation(), retryAfter: seconds(e.RetryAfter),
+	p := page{status: http.StatusServiceUnavailable, code: string(errUnavailable), correlation: newCorrelation(), retryAfter: retryAfter(err),
 		title: "Not available at the moment", text: "You are logged in, but the login service does not answer, and this page needs it. Wait a little and open it again."}
+	if errors.Is(err, session.ErrStore) {
+		p.text = "It cannot be told at the moment whether you are logged in, as a part of this application does not answer. If you were, you still are. Wait a little and open this page again."
+	}
 	a.report(r, nil, client.Event{Kind: EventRequestRefused, Err: err, Correlation: p.correlation})
 	p.write(w, r)
 }
@@ -231,7 +233,7 @@ func FromContext(ctx context.Context) (*session.Session, bool) {
 }
 
 // Session returns the session of r for handlers that are open to everybody, session.ErrNoSession when there is none, or why there is none.
-// Every error means "not logged in". It changes nothing and sets no cookie.
+// session.ErrStore means that nobody can tell; every other error means "not logged in". It changes nothing and sets no cookie.
 func (a *Auth) Session(r *http.Request) (s *session.Session, err error) {
 	if sc, ok := r.Context().Value(sessionKey{}).(*sessionContext); ok && (sc.auth == nil || sc.auth == a) {
 		return sc.session.Load(), nil

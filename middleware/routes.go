@@ -19,7 +19,7 @@ func (a *Auth) addRoutes() error {
 	a.routes, a.variants = map[string]route{}, map[string]bool{}
 	add := func(p string, r route) error {
 		if _, taken := a.routes[p]; taken {
-			return misconfigured("path", "two of our own routes have one path: a redirect URI must differ from BasePath + /login, /logout, /logout/callback, /backchannel-logout and /session")
+			return misconfigured("path", "two of our own routes have one path: a redirect URI must differ from BasePath + /login, /logout, /logout/callback, /backchannel-logout, /frontchannel-logout and /session")
 		}
 		a.routes[p] = r
 		a.variants[lenient(p)] = true
@@ -46,6 +46,9 @@ func (a *Auth) addRoutes() error {
 			err = add(base+own.path, own.route)
 		}
 	}
+	if a.cfg.FrontchannelLogout && err == nil {
+		err = add(base+"/frontchannel-logout", route{http.MethodGet, a.frontchannelLogout})
+	}
 	for _, c := range a.clients {
 		u, _ := url.Parse(c.RedirectURI())
 		if err == nil {
@@ -68,7 +71,7 @@ func (a *Auth) addRoutes() error {
 	return err
 }
 
-// ServeHTTP answers the login, callback, logout, back-channel logout and session routes, and 404 for every other path.
+// ServeHTTP answers the login, callback, logout and session routes and those of the provider's logouts, and 404 for every other path.
 // Mounted in a mux, it sees only what the mux lets through: [Auth.Handler] in front sees paths before they are cleaned.
 func (a *Auth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	own, ok := a.routes[r.URL.EscapedPath()]

@@ -17,7 +17,8 @@ type sessionInfo struct {
 	AccessTokenExpiresAt *time.Time `json:"access_token_expires_at,omitempty"`
 }
 
-// serveSession answers BasePath/session. Whatever is wrong with the cookies, the answer is "not authenticated" (C-BFF-8).
+// serveSession answers BasePath/session. Whatever is wrong with the cookies, the answer is "not authenticated" (C-BFF-8); a store that
+// does not answer is 503.
 // It moves no idle deadline: a page that polls would keep its session alive for ever.
 func (a *Auth) serveSession(w http.ResponseWriter, r *http.Request) {
 	if a.foreignRead(r) {

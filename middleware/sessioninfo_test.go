@@ -29,7 +29,7 @@ func TestRequireBadCookies(t *testing.T) { // ATK-K04
 		isProblem(t, br.send(with("GET", rp+"/me")), http.StatusUnauthorized, "login_required")
 	}
 	// ATK-K12: the key was retired.
-	rotated := newBenchWithKey(t, nil, nil).browser()
+	rotated := newBench(t, options{}).browser()
 	rotated.jar = good
 	if rotated.loggedIn() {
 		t.Error("a cookie of a retired key is accepted")
@@ -50,7 +50,7 @@ func TestRequireBadCookies(t *testing.T) { // ATK-K04
 	}
 	p.br.refuse(p.request(), outcome{code: session.ErrCookie, public: publicState})
 	// ATK-K09: a session of a provider that is configured no more.
-	other := newBenchWithKey(t, b.key, nil, func(c *client.Config) { c.Issuer = "https://as-z.example" })
+	other := sameBench(t, b, nil, func(c *client.Config) { c.Issuer = "https://as-z.example" })
 	br2 := other.browser()
 	br2.jar = good
 	if br2.loggedIn() {

@@ -23,7 +23,8 @@ import (
 // Config says how sessions are sealed and how long they live. Only Keys (or Codecs) must be set.
 type Config struct {
 	// Keys is the ring, newest first, each of at least 32 random bytes (GenerateKey): the first seals, all
-	// open. To rotate, put a new key in front everywhere, and take the old one away after AbsoluteTimeout.
+	// open. To rotate, add the new key at the end, everywhere; then put it in front, everywhere; and take the old one away after
+	// AbsoluteTimeout. One process needs no first step.
 	Keys [][]byte
 	// Codecs seal instead of our AEAD, for applications that must (SecureCookie, or any other
 	// securecookie.Codec that encrypts): the first seals, all open. If Keys are set as well, they seal and the

@@ -13,8 +13,8 @@ const (
 	EventRefreshWaited       = "refresh.waited"               // another process was refreshing; this one waited for it
 	EventRefreshAdopted      = "refresh.adopted"              // and took over what that got
 	EventRefreshServedStale  = "refresh.served_stale"         // requests go on with the token that is still good while it is replaced
-	EventRefreshInDoubt      = "refresh.in_doubt"             // a refresh token may be spent, and what it brought is lost. Reason: the failure's, or interrupted: a process ended in it
-	EventGrantLost          = "token.grant_lost"      // a refresh token was sent twice without an answer: only a login brings tokens again
+	EventRefreshInDoubt      = "refresh.in_doubt"             // a refresh token may be spent, and what it brought is lost. Reason: the failure's, or interrupted: a process ended in it; or unwritten: the store did not take it for ten minutes
+	EventGrantLost           = "token.grant_lost"             // a refresh token was sent twice without an answer: only a login brings tokens again
 	EventLeaseLost           = "refresh.lease_lost"           // a refresh took so long that another process took over
 	EventResurrectionBlocked = "session.resurrection_blocked" // tokens came for a session that had ended; they were given back
 	EventReuseSuspected      = "token.reuse_suspected"        // the server says that a refresh token is over which was sent once only: revoked, or used by somebody else

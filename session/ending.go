@@ -89,12 +89,11 @@ func (m *Manager) remember(ctx context.Context, rec *record, reason string) (new
 	return newest, first, nil
 }
 
-// endMember ends a session of which a roster tells. srv is whose logout it is, nil if it is none.
-func (m *Manager) endMember(ctx context.Context, srv server, s *member, issuer, reason string) error {
+// endMember ends a session of which a roster tells, and reports whether it lived. srv is whose logout it is, nil if it is none.
+func (m *Manager) endMember(ctx context.Context, srv server, s *member, issuer, reason string) (first bool, err error) {
 	key := newStoreKey(keySession, s.hash[:])
-	first := false
 	var rec record
-	_, err := update(ctx, m.shared.entries, &key, nil, func(e *entry, _ int64) (time.Time, error) {
+	_, err = update(ctx, m.shared.entries, &key, nil, func(e *entry, _ int64) (time.Time, error) {
 		if first = e.ended == ""; !first {
 			return time.Time{}, nil
 		}
@@ -103,47 +102,51 @@ func (m *Manager) endMember(ctx context.Context, srv server, s *member, issuer, 
 		return time.Unix(s.absolute, 0).Add(time.Minute), nil
 	})
 	if err != nil || !first {
-		return err
+		return false, err
 	}
 	event := client.Event{Kind: client.EventSessionEnded, Issuer: issuer, Session: m.fingerprintOf(s.hash), Generation: rec.tokenGeneration, Reason: reason}
 	if srv != nil {
 		event.ClientID = srv.ClientID()
 	}
 	m.Report(ctx, event)
-	if rec.tokenGeneration != 0 {
-		last := &Session{rec: rec}
-		if !m.shared.inStore && srv != nil {
-			last.rec.clientID = srv.ClientID() // a hand-off does not say; the server will refuse what is not its client's
-		}
-		if srv == nil {
-			srv = m.shared.servers.of(&rec)
-		}
-		m.giveBack(ctx, srv, last)
+	if rec.tokenGeneration == 0 {
+		return true, nil
 	}
-	return nil
+	if m.shared.inStore {
+		srv = m.shared.servers.of(&rec)
+	} else if srv != nil {
+		rec.clientID = srv.ClientID() // a hand-off does not say; the server will refuse what is not its client's
+	}
+	m.giveBack(ctx, srv, &Session{rec: rec}, reason)
+	return true, nil
 }
 
 // endMembers ends those sessions, several at a time.
-func (m *Manager) endMembers(ctx context.Context, srv server, all []member, issuer, reason string) error {
+func (m *Manager) endMembers(ctx context.Context, srv server, all []member, issuer, reason string) (n int, err error) {
 	const atOnce = 16
 	var wg sync.WaitGroup
-	var once sync.Once
-	var first error
+	var mu sync.Mutex
 	room := make(chan struct{}, atOnce)
 	for i := range all {
 		room <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-room }()
-			if err := m.endMember(ctx, srv, &all[i], issuer, reason); err != nil {
-				once.Do(func() { first = err })
+			first, failed := m.endMember(ctx, srv, &all[i], issuer, reason)
+			mu.Lock()
+			defer mu.Unlock()
+			if first {
+				n++
+			}
+			if failed != nil {
+				err = failed
 			}
 		})
 	}
 	wg.Wait()
-	if first != nil {
-		return m.storeFailed(ctx, nil, first)
+	if err != nil {
+		err = m.storeFailed(ctx, nil, err)
 	}
-	return nil
+	return n, err
 }
 
 // logout is whom a logout names in one roster.
@@ -156,7 +159,6 @@ type logout struct {
 func (m *Manager) logOut(ctx context.Context, srv server, who []logout, arrived int64, issuer, reason string) (n int, err error) {
 	now := m.now()
 	keep := now.Add(m.shared.cfg.AbsoluteTimeout + afterwards).Unix()
-	ended := map[[32]byte]bool{}
 	for _, l := range who {
 		for _, key := range l.keys {
 			var concerned []member
@@ -178,16 +180,14 @@ func (m *Manager) logOut(ctx context.Context, srv server, who []logout, arrived 
 			if err != nil {
 				return n, m.storeFailed(ctx, nil, err)
 			}
-			if err := m.endMembers(ctx, srv, concerned, issuer, reason); err != nil {
+			ended, err := m.endMembers(ctx, srv, concerned, issuer, reason)
+			if n += ended; err != nil {
 				return n, err
-			}
-			for _, s := range concerned {
-				ended[s.hash] = true
 			}
 		}
 	}
 	raise(&m.shared.lastLogout, arrived) // last of all: who sees it finds the rest
-	return len(ended), nil
+	return n, nil
 }
 
 // bySubjects returns the rosters of a subject.
@@ -259,7 +259,7 @@ func (m *Manager) endByLogoutToken(ctx context.Context, srv server, t *client.Lo
 // EndSubject ends all sessions that a user has at the issuer of c, for an incident: a stolen device, an account that is closed.
 // With a store that processes share they have ended everywhere when it returns, and n is how many; in one process each ends at
 // its next request, and n is 0. Later logins live. Event session.ended has reason "subject_ended". Tokens are revoked
-// as by EndByLogoutToken. Failure: ErrStore; some may have ended then, and calling it again ends the rest.
+// as by EndByLogoutToken, with offline_access too. Failure: ErrStore; some may have ended then, and calling it again ends the rest.
 func (m *Manager) EndSubject(ctx context.Context, c *client.Client, subject string) (n int, err error) {
 	return m.endSubject(ctx, c, subject)
 }
@@ -270,6 +270,7 @@ func (m *Manager) endSubject(ctx context.Context, srv server, subject string) (i
 }
 
 // EndEverySession ends every session that there is, for an incident. Logins that are under way end as well; those begun later live.
+// Each says so at its next request (session.ended, reason "every_session_ended"), and its tokens are revoked then.
 // With a store that processes share, each process knows within five seconds. Without one it is for this
 // process's life: set Config.NotBefore, too. Failure: ErrStore.
 func (m *Manager) EndEverySession(ctx context.Context) error {

@@ -76,9 +76,8 @@ const (
 	entryRecord = 16
 )
 
-// AppendBinary writes the entry.
-func (e *entry) AppendBinary(b []byte) ([]byte, error) {
-	flags := byte(0)
+// flags says what there is of it.
+func (e *entry) flags() (flags byte) {
 	for _, f := range [...]struct {
 		set bool
 		bit byte
@@ -90,6 +89,12 @@ func (e *entry) AppendBinary(b []byte) ([]byte, error) {
 			flags |= f.bit
 		}
 	}
+	return flags
+}
+
+// AppendBinary writes the entry.
+func (e *entry) AppendBinary(b []byte) ([]byte, error) {
+	flags := e.flags()
 	b = append(b, entryVersion, flags)
 	if flags&entryEnded != 0 {
 		b = binary.AppendUvarint(appendString(b, e.ended), uint64(e.keep))
@@ -142,9 +147,13 @@ func (e *entry) UnmarshalBinary(b []byte) error {
 		return errRecord
 	}
 	if flags&entryRecord != 0 {
-		return e.rec.UnmarshalBinary(d.b)
+		if err := e.rec.UnmarshalBinary(d.b); err != nil {
+			return err
+		}
+	} else if len(d.b) != 0 {
+		return errRecord
 	}
-	if len(d.b) != 0 {
+	if e.flags() != flags {
 		return errRecord
 	}
 	return nil

@@ -24,7 +24,8 @@ const (
 	// ErrSessionExpired: past its idle or its absolute deadline. Reason: idle or absolute.
 	// Is ErrCookie with reason expired, too.
 	ErrSessionExpired client.Code = "session_expired"
-	// ErrNoToken: the access token is spent and there is no refresh token to get another.
+	// ErrNoToken: the access token is spent and there is no refresh token to get another. Reason "refresh_expired": it has passed
+	// the time that the server gave it.
 	ErrNoToken client.Code = "no_token"
 	// ErrStore: the store does not answer, or not with what we wrote there. Not a logout: outcome Transient, with RetryAfter. Reason:
 	// unavailable, timeout, canceled, full, conflict; corrupt or version for a stranger's bytes, stale for an old copy: nothing is

@@ -75,24 +75,6 @@ func (e *expiring[K, V]) update(key K, now time.Time, change func(old V, deadlin
 	return evicted
 }
 
-// remove takes key out.
-func (e *expiring[K, V]) remove(key K) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if it, ok := e.items[key]; ok {
-		heap.Remove(&e.order, it.at)
-		delete(e.items, key)
-	}
-}
-
-// room reports whether n more could be added.
-func (e *expiring[K, V]) room(n int, now time.Time) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.sweep(now)
-	return len(e.items)+n <= e.max
-}
-
 func (e *expiring[K, V]) insert(key K, value V, deadline time.Time) {
 	it := &expiringItem[K, V]{key: key, value: value, deadline: deadline}
 	e.items[key] = it

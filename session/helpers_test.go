@@ -50,21 +50,30 @@ func key(n byte) []byte {
 	return k
 }
 
-// clock can be set; it is safe for concurrent use.
+// clock can be set; it is safe for concurrent use. In a bubble of synctest it is the bubble's.
 type clock struct {
-	mu sync.Mutex
-	t  time.Time
+	mu     sync.Mutex
+	t      time.Time
+	bubble bool
+	ahead  time.Duration // in a bubble
 }
 
 func newClock() *clock { return &clock{t: time.Unix(1_900_000_000, 0)} }
 
 func (c *clock) now() time.Time {
+	if c.bubble {
+		return time.Now().Add(c.ahead)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.t
 }
 
 func (c *clock) add(d time.Duration) {
+	if c.bubble {
+		time.Sleep(d)
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.t = c.t.Add(d)
@@ -99,6 +108,7 @@ type bed struct {
 	clock  *clock
 	events *events
 	as     *fakeServer
+	wire   *wire // what is between the manager and its store, if there is something
 }
 
 // families are the two ways to seal; whatever a test shows must hold for both.
@@ -113,7 +123,12 @@ func families(t *testing.T, f func(t *testing.T, b *bed)) {
 
 func newBed(t *testing.T, cfg Config) *bed {
 	t.Helper()
-	b := &bed{t: t, clock: newClock(), events: new(events)}
+	return newBedAt(t, cfg, newClock())
+}
+
+func newBedAt(t *testing.T, cfg Config, clock *clock) *bed {
+	t.Helper()
+	b := &bed{t: t, clock: clock, events: new(events)}
 	if len(cfg.Keys)+len(cfg.Codecs) == 0 {
 		cfg.Keys = [][]byte{key(1)}
 	}
@@ -242,12 +257,27 @@ type fakeServer struct {
 	issuer  string
 	calls   int
 	sent    []client.Secret
+	spent   []client.Secret // of these, what may have reached the server
 	revoked []client.Secret
 
 	rotation client.Rotation
-	err     error
-	hook    func()
-	next    func(t *client.Tokens)
+	err      error
+	hook     func()
+	next     func(t *client.Tokens)
+	reply    func(n int) error // what becomes of the n-th call, instead of hook and err
+}
+
+// then sets what becomes of the calls from now on, and fail their error, while others may be under way.
+func (f *fakeServer) then(reply func(n int) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reply = reply
+}
+
+func (f *fakeServer) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.err = err
 }
 
 func (f *fakeServer) Issuer() string {
@@ -266,10 +296,18 @@ func (f *fakeServer) Refresh(ctx context.Context, t *client.Tokens) (*client.Tok
 	f.calls++
 	n := f.calls + 1
 	f.sent = append(f.sent, t.RefreshToken)
-	err, hook, change := f.err, f.hook, f.next
+	err, hook, change, reply := f.err, f.hook, f.next, f.reply
 	f.mu.Unlock()
+	if reply != nil {
+		err, hook = reply(n-1), nil
+	}
 	if hook != nil {
 		hook()
+	}
+	if failed, ok := asClientError(err); !ok || spent(failed) || answered(failed) || failed.Code == client.ErrGrantRevoked {
+		f.mu.Lock()
+		f.spent = append(f.spent, t.RefreshToken)
+		f.mu.Unlock()
 	}
 	if ctx.Err() != nil {
 		return nil, client.NewError(client.ErrTimeout, "", ctx.Err())

@@ -53,12 +53,13 @@ func (m *Manager) consult(ctx context.Context, s *Session) error {
 	switch {
 	case err == errPast && !m.shared.inStore:
 	case err == errPast, err == nil && version == 0 && m.shared.inStore:
+		m.report(ctx, client.EventSessionEnded, &s.rec, gone, nil)
 		return fail(ErrSessionEnded, gone)
 	case err != nil: // ATK-K17
 		return m.storeFailed(ctx, &s.rec, err)
 	case e.ended != "": // ATK-K15
 		if e.due {
-			m.handIn(ctx, &key, s)
+			m.handIn(ctx, &key, s, e.ended)
 		}
 		return fail(ErrSessionEnded, e.ended)
 	case m.shared.inStore && e.rec.tokenGeneration < s.shown.tokenGeneration: // an old copy of the store. ATK-F17
@@ -73,7 +74,7 @@ func (m *Manager) consult(ctx context.Context, s *Session) error {
 }
 
 // handIn gives the tokens of a session back that was ended by somebody who did not have them: who comes first does.
-func (m *Manager) handIn(ctx context.Context, key *storeKey, s *Session) {
+func (m *Manager) handIn(ctx context.Context, key *storeKey, s *Session, reason string) {
 	first := false
 	_, err := update(ctx, m.shared.entries, key, nil, func(e *entry, _ int64) (time.Time, error) {
 		first = e.due
@@ -84,14 +85,15 @@ func (m *Manager) handIn(ctx context.Context, key *storeKey, s *Session) {
 		return time.Unix(e.keep, 0).Add(time.Minute), nil
 	})
 	if err == nil && first {
-		m.giveBack(ctx, m.shared.servers.of(&s.rec), s)
+		m.giveBack(ctx, m.shared.servers.of(&s.rec), s, reason)
 	}
 }
 
 // giveBack revokes the tokens of a session that its server or an operator has ended, if the client is known. The request does not wait for
-// it. What was issued with offline_access is meant to outlive the session (OpenID Connect Back-Channel Logout 1.0 §2.7).
-func (m *Manager) giveBack(ctx context.Context, srv server, s *Session) {
-	if srv == nil || s.HasScope("offline_access") || srv.ClientID() != s.rec.clientID {
+// it. If it was the server, what was issued with offline_access is meant to outlive the session (OpenID Connect Back-Channel
+// Logout 1.0 §2.7).
+func (m *Manager) giveBack(ctx context.Context, srv server, s *Session, reason string) {
+	if srv == nil || reason == endedByServer && s.HasScope("offline_access") || srv.ClientID() != s.rec.clientID {
 		return
 	}
 	t := s.Tokens()

@@ -84,13 +84,16 @@ func (m *Manager) loginSeal(name string) string { return seal.Name(seal.Login, n
 
 // SaveLogin writes the cookie of a pending login. A browser keeps at most Config.MaxLogins of them, and no more than
 // keep its Cookie header under 8 kB: the oldest go first. Failure: ErrCookie with reason "size" if the login
-// does not fit into one cookie; nothing is written then.
+// does not fit into one cookie; with CrossSite, ErrStore. Nothing is written then.
 func (m *Manager) SaveLogin(w http.ResponseWriter, r *http.Request, req *client.AuthorizationRequest, opts LoginOptions) error {
 	kind := forSite(m.loginKind(req.State()), opts.CrossSite)
 	expires := req.CreatedAt().Add(m.shared.cfg.LoginTimeout)
 	p := pending{request: req, returnTo: opts.ReturnTo, crossSite: opts.CrossSite}
 	if opts.CrossSite {
-		p.replaces = m.predecessor(r)
+		var err error
+		if p.replaces, err = m.predecessor(r); err != nil {
+			return err
+		}
 	}
 	text, err := m.shared.logins.Seal(m.loginSeal(kind.Name), &p, expires)
 	if err == nil {
@@ -103,13 +106,16 @@ func (m *Manager) SaveLogin(w http.ResponseWriter, r *http.Request, req *client.
 	return nil
 }
 
-// predecessor returns the session that r carries if it lives.
-func (m *Manager) predecessor(r *http.Request) *predecessor {
+// predecessor returns the session that r carries if it lives. Failure: ErrStore: a login now could not end it later.
+func (m *Manager) predecessor(r *http.Request) (*predecessor, error) {
 	s, err := m.Load(r)
-	if err != nil {
-		return nil
+	if e, ok := asClientError(err); ok && e.Code == ErrStore {
+		return nil, e
 	}
-	return &predecessor{s.rec.id, s.rec.absoluteDeadline(&m.shared.cfg).Unix(), s.shown.generation}
+	if err != nil {
+		return nil, nil
+	}
+	return &predecessor{s.rec.id, s.rec.absoluteDeadline(&m.shared.cfg).Unix(), s.shown.generation}, nil
 }
 
 // cookieBytes is what a cookie takes of a Cookie header.

@@ -16,6 +16,9 @@ import (
 func itoa(n int) string { return strconv.Itoa(n) }
 
 func asClientError(err error) (*client.Error, bool) {
+	if err == nil { // nearly always: costs no allocation
+		return nil, false
+	}
 	var e *client.Error
 	ok := errors.As(err, &e)
 	return e, ok
@@ -167,6 +170,9 @@ func newTokens(t *client.Tokens, now time.Time, generation uint64) tokens {
 	}
 	if !t.Expiry.IsZero() {
 		out.accessExpiry = max(t.Expiry.Unix(), 1)
+	}
+	if !t.RefreshExpiry.IsZero() {
+		out.refreshExpiry = max(t.RefreshExpiry.Unix(), 1)
 	}
 	if t.IDToken != nil {
 		out.idToken = packJWT(string(t.IDToken.Raw))

@@ -36,13 +36,17 @@ func (t *transaction) settle(ctx context.Context, stop func(), o *outcome) (*tok
 	m.shared.work.start(func() {
 		defer m.shared.unsettled.drop(t.rec.flight())
 		defer stop()
-		ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 		defer cancel()
 		for pause(ctx, settleRetry) == nil {
 			if t.write(ctx, o) == nil {
 				o.after()
 				return
 			}
+		}
+		if o.unwritten != nil { // whoever comes next finds a lease of nobody
+			m.shared.counters.inDoubt.Add(1)
+			m.report(ctx, EventRefreshInDoubt, &t.rec, "unwritten", nil)
 		}
 	})
 	if o.unwritten != nil {
@@ -53,8 +57,8 @@ func (t *transaction) settle(ctx context.Context, stop func(), o *outcome) (*tok
 
 // write is one attempt.
 func (t *transaction) write(ctx context.Context, o *outcome) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.writing <- struct{}{}
+	defer func() { <-t.writing }()
 	from := &t.held
 	if from.version == 0 {
 		from = nil
@@ -79,13 +83,13 @@ func (t *transaction) keep(ctx context.Context, got *client.Tokens) *outcome {
 	now := m.now()
 	next := newTokens(got, now, generation+1)
 	o := &outcome{unwritten: &next}
-	kind := ""
+	kind, why := "", "" // why it ends with this, if it does
 	o.change = func(e *entry, version int64) bool {
 		inStore := m.shared.inStore
-		o.next, o.err, kind = nil, nil, ""
+		o.next, o.err, kind, why = nil, nil, "", ""
 		if e.ended == "" { // a logout that no entry says yet
 			if reason, _ := m.struck(ctx, &t.rec); reason != "" {
-				kind, o.err = EventResurrectionBlocked, fail(ErrSessionEnded, reason)
+				kind, why, o.err = EventResurrectionBlocked, reason, fail(ErrSessionEnded, reason)
 				*e = entry{ended: reason, keep: t.absolute().Unix()}
 				return true
 			}
@@ -120,8 +124,11 @@ func (t *transaction) keep(ctx context.Context, got *client.Tokens) *outcome {
 		case EventResurrectionBlocked:
 			m.shared.counters.resurrectionBlocked.Add(1)
 			m.report(ctx, kind, &rec, "", o.err)
+			if why != "" {
+				m.report(ctx, client.EventSessionEnded, &t.rec, why, nil)
+			}
 			if ended, ok := asClientError(o.err); ok && ended.Reason == endedByServer {
-				m.giveBack(ctx, t.srv, &Session{rec: rec})
+				m.giveBack(ctx, t.srv, &Session{rec: rec}, endedByServer)
 			} else {
 				m.shared.work.start(func() { m.revoke(ctx, t.srv, got) })
 			}
@@ -155,17 +162,15 @@ func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
 	m.shared.counters.failed.Add(1)
 	m.report(ctx, client.EventRefreshFailed, &t.rec, "", err)
 	now := m.now()
-	reason := ""
+	reason, final := "", error(err)
 	switch {
 	case errors.Is(err, client.ErrGrantRevoked): // ATK-F05
 		reason = "grant_revoked"
 	case otherUser(err): // ATK-F09: the grant cannot be trusted
 		reason = "id_token"
+		final = client.NewError(ErrSessionEnded, reason, err)
 	}
 	f := t.before
-	if f.sentAt == 0 {
-		f.sentAt = now.UnixMilli()
-	}
 	wasInDoubt := false
 	switch {
 	case t.srv.Rotation().Reusable:
@@ -175,6 +180,9 @@ func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
 		f.spent++
 		wasInDoubt = true
 	}
+	if f.spent > 0 {
+		f.sentAt = t.sentAt
+	}
 	wait := max(min(firstBackoff<<min(f.count, 10), lastBackoff), err.RetryAfter)
 	wait += mathrand.N(wait/4 + 1) // so that sessions that failed together do not come back together
 	f.count, f.until = f.count+1, now.Add(wait).UnixMilli()
@@ -183,8 +191,12 @@ func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
 	ended := false
 	o := &outcome{}
 	o.change = func(e *entry, version int64) bool {
-		ended, o.next, o.again = false, nil, false
+		own := ended && e.ended == reason // the answer to our write was lost
+		ended, o.next, o.err, o.again = false, nil, nil, false
 		switch {
+		case own:
+			ended, o.err = true, final
+			return false
 		case e.ended != "":
 			o.err = fail(ErrSessionEnded, e.ended)
 			return false
@@ -200,15 +212,16 @@ func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
 		case reason != "": // compare-and-delete: this version, of exactly this generation
 			ended = true
 			*e = entry{ended: reason, keep: t.absolute().Unix()}
-			o.err = err
-			if reason == "id_token" {
-				o.err = client.NewError(ErrSessionEnded, reason, err)
-			}
+			o.err = final
 			return true
 		}
-		e.lease, e.failed = lease{}, f
+		known := f
+		if !t.mine(e) { // somebody took over, and has failed by now: each of us counts
+			known.spent = max(f.spent, e.failed.of(generation).spent)
+		}
+		e.lease, e.failed = lease{}, known
 		o.err = later(err, wait)
-		if f.spent >= maxSends {
+		if known.spent >= maxSends {
 			o.err = lost(err)
 		}
 		return true

@@ -10,7 +10,7 @@ import (
 
 // recordVersion is the first byte of a record. A record of any other version is refused: a release that
 // does not know a field must not write the record back without it.
-const recordVersion = 2
+const recordVersion = 3
 
 var errRecord = errors.New("session: not a record of this version")
 
@@ -44,6 +44,7 @@ type tokens struct {
 	scopes          string // separated by single spaces
 	accessIssued    int64  // when we received it
 	accessExpiry    int64  // 0: the server did not say
+	refreshExpiry   int64  // the same, of the refresh token
 	idToken         packedJWT
 	userInfo        string // JSON
 }
@@ -57,7 +58,7 @@ func (r *record) AppendBinary(b []byte) ([]byte, error) {
 	b = binary.AppendUvarint(b, uint64(r.textSize()))
 	for _, n := range [...]uint64{
 		r.generation, uint64(r.created), uint64(r.seen), uint64(r.absolute), uint64(r.idle), uint64(r.obtained),
-		r.tokenGeneration, uint64(r.accessIssued), uint64(r.accessExpiry),
+		r.tokenGeneration, uint64(r.accessIssued), uint64(r.accessExpiry), uint64(r.refreshExpiry),
 	} {
 		b = binary.AppendUvarint(b, n)
 	}
@@ -90,7 +91,7 @@ func (r *record) UnmarshalBinary(b []byte) error {
 		*n = d.int64()
 	}
 	r.tokenGeneration = d.uvarint()
-	r.accessIssued, r.accessExpiry = d.int64(), d.int64()
+	r.accessIssued, r.accessExpiry, r.refreshExpiry = d.int64(), d.int64(), d.int64()
 	for _, s := range [...]*string{&r.issuer, &r.clientID, &r.subject, &r.sid, &r.tokenType, &r.scopes, &r.userInfo} {
 		*s = d.string()
 	}
@@ -221,6 +222,11 @@ func (t *tokens) due(now time.Time, early float64) bool {
 // unhurried reports whether the access token is good for long enough that its replacement can be awaited in the background.
 func (t *tokens) unhurried(now time.Time) bool {
 	return t.alive(now) && now.Before(time.Unix(t.accessExpiry, 0).Add(-t.skew()/4))
+}
+
+// renewable reports whether the refresh token still works, as far as we know.
+func (t *tokens) renewable(now time.Time) bool {
+	return t.refreshExpiry == 0 || now.Before(time.Unix(t.refreshExpiry, 0))
 }
 
 // alive reports whether the access token still works, as far as we know.

@@ -22,7 +22,7 @@ func testRecord() *record {
 		attributes: []attribute{{"theme", "dark"}, {"empty", ""}},
 		tokens: tokens{
 			tokenGeneration: 7, accessToken: testJWT(`{"a":1}`), refreshToken: "opaque!refresh", tokenType: "Bearer", scopes: "openid profile",
-			accessIssued: 1_900_000_000, accessExpiry: 1_900_003_600, idToken: packJWT(testJWT(`{"sub":"alice"}`)), userInfo: `{"sub":"alice"}`,
+			accessIssued: 1_900_000_000, accessExpiry: 1_900_003_600, refreshExpiry: 1_900_086_400, idToken: packJWT(testJWT(`{"sub":"alice"}`)), userInfo: `{"sub":"alice"}`,
 		},
 	}
 	for i := range r.id {

@@ -25,7 +25,8 @@ type server interface {
 // token while that happens, as long as it is good. With sessions in cookies, the cookie is written before the
 // handler runs; what cannot be written (w belongs to nobody any more) waits for the next request.
 //
-// A failure that leaves the access token alive is none. Otherwise: ErrNoToken; client.ErrGrantRevoked, which has ended the
+// A failure that leaves the access token alive is none. Otherwise: ErrNoToken, with reason "refresh_expired" if the server said until
+// when the refresh token works and that has passed; client.ErrGrantRevoked, which has ended the
 // session; ErrSessionEnded, with reason "size" if the new tokens are longer than browsers keep; client.ErrRefreshInDoubt, the server's failure or ErrStore with
 // RetryAfter, and then the session lives on. Nothing is written.
 func (m *Manager) Fresh(w http.ResponseWriter, r *http.Request, c *client.Client, s *Session) (*Session, error) {
@@ -48,10 +49,10 @@ func (m *Manager) fresh(w http.ResponseWriter, r *http.Request, srv server, s *S
 		return s, nil
 	}
 	alive := !refused && s.rec.alive(now)
+	if alive && (s.rec.refreshToken == "" || !s.rec.renewable(now)) {
+		return s, nil
+	}
 	if s.rec.refreshToken == "" {
-		if alive {
-			return s, nil
-		}
 		err := fail(ErrNoToken, "").WithHint("the server issued no refresh token: ask for the offline_access scope, or what it has for it")
 		m.report(r.Context(), client.EventRefreshFailed, &s.rec, "", err)
 		return nil, err
@@ -70,7 +71,11 @@ func (m *Manager) fresh(w http.ResponseWriter, r *http.Request, srv server, s *S
 	}
 	next, err := f.wait(r.Context())
 	if err == nil {
-		s = s.with(next)
+		_, unwritten := m.shared.unsettled.get(s.rec.flight())
+		if s = s.with(next); unwritten && m.shared.inStore {
+			s.stale = false
+			return s, nil // if this process ends before the store has them, the ticket must not promise them
+		}
 		return m.show(w, r, s, srv)
 	}
 	if alive && !errors.Is(err, ErrSessionEnded) && !errors.Is(err, client.ErrGrantRevoked) {

@@ -33,7 +33,7 @@ func (b *bed) freshen(w http.ResponseWriter, r *http.Request) (*Session, error) 
 	if err := b.Touch(w, r, s); err != nil {
 		return nil, err
 	}
-	return b.fresh(w, r, b.as, s, false)
+	return b.fresh(w, r, b.server(), s, false)
 }
 
 // mustFresh does it in a browser and checks the token.

@@ -201,7 +201,7 @@ func (m *Manager) enrol(ctx context.Context, rec *record, now time.Time) error {
 		case struck != "":
 			return fail(ErrSessionEnded, struck)
 		case surplus != nil:
-			if err := m.endMember(ctx, nil, surplus, rec.issuer, tooMany); err != nil {
+			if _, err := m.endMember(ctx, nil, surplus, rec.issuer, tooMany); err != nil {
 				return m.storeFailed(ctx, rec, err)
 			}
 		}
@@ -223,7 +223,7 @@ func (m *Manager) checkStruck(ctx context.Context, rec *record) error {
 	if first {
 		m.report(ctx, client.EventSessionEnded, rec, reason, nil)
 		s := (&Session{rec: *rec}).with(last)
-		m.giveBack(ctx, m.shared.servers.of(rec), s)
+		m.giveBack(ctx, m.shared.servers.of(rec), s, reason)
 	}
 	return fail(ErrSessionEnded, reason)
 }
@@ -286,7 +286,8 @@ func (m *Manager) epochNow(ctx context.Context) (int64, error) {
 		return e.at.Load(), nil
 	}
 	if looked == 0 || age-looked > 2*int64(epochAge) { // the first one, or after a rest: wait for it
-		return e.at.Load(), m.lookForEpoch(ctx)
+		err := m.lookForEpoch(ctx)
+		return e.at.Load(), err
 	}
 	if e.busy.CompareAndSwap(false, true) {
 		m.shared.work.start(func() {

@@ -96,18 +96,24 @@ func (m *Manager) save(w http.ResponseWriter, r *http.Request, s *Session, srv s
 		return nil, ended
 	}
 	next := *s
-	// Tokens that this process has, and the store has not taken yet, stay.
-	t := next.rec.tokens
 	next.rec, next.edits, next.unsealed = h.value.rec, nil, false
-	next.adopt(&t)
-	return m.show(w, r, &next, srv)
+	shown, err := m.show(w, r, &next, srv)
+	if err != nil {
+		return nil, err
+	}
+	// Tokens that this process has, and the store has not taken yet, stay, and the ticket does not promise them.
+	shown = shown.with(&s.rec.tokens)
+	shown.stale = false
+	return shown, nil
 }
 
 // show writes the browser's cookie. The tokens of s came from srv, nil if that is not known.
 func (m *Manager) show(w http.ResponseWriter, r *http.Request, s *Session, srv server) (*Session, error) {
 	now := m.now()
 	next := &Session{rec: s.rec, m: m, shown: s.shown, read: s.read}
-	next.rec.seen = max(now.Unix(), s.rec.seen)
+	if !m.shared.inStore { // what is in the store says there
+		next.rec.seen = max(now.Unix(), s.rec.seen)
+	}
 	found := cookies.Find(r.Header["Cookie"], m.session.Name)
 	generation := next.sameGeneration()
 	if len(s.edits) > 0 {

@@ -125,7 +125,7 @@ func (s *Session) Tokens() *client.Tokens {
 	r := &s.rec
 	t := &client.Tokens{
 		AccessToken: client.Secret(r.accessToken), RefreshToken: client.Secret(r.refreshToken), TokenType: r.tokenType,
-		Expiry: unixTime(r.accessExpiry), Scopes: strings.Fields(r.scopes), Subject: r.subject, ObtainedAt: time.UnixMilli(r.obtained),
+		Expiry: unixTime(r.accessExpiry), RefreshExpiry: unixTime(r.refreshExpiry), Scopes: strings.Fields(r.scopes), Subject: r.subject, ObtainedAt: time.UnixMilli(r.obtained),
 	}
 	if r.userInfo != "" {
 		t.UserInfo = json.RawMessage(r.userInfo)

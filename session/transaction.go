@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/sallyport/sallyport/client"
@@ -45,9 +44,10 @@ type transaction struct {
 	holder  [16]byte
 
 	before failure // what was known when we took the lease
+	sentAt int64   // when this refresh token was sent the first time, milliseconds since 1970
 
-	mu   sync.Mutex
-	held versioned[entry] // what we wrote last
+	writing chan struct{}    // has room for one: who writes the entry at the moment
+	held    versioned[entry] // what we wrote last
 }
 
 // verdict is what an entry means for a transaction.
@@ -62,7 +62,7 @@ const (
 )
 
 func (m *Manager) newTransaction(srv server, rec *record, refused, background bool) *transaction {
-	t := &transaction{m: m, srv: srv, rec: *rec, key: sessionKey(rec.id), refused: refused}
+	t := &transaction{m: m, srv: srv, rec: *rec, key: sessionKey(rec.id), refused: refused, writing: make(chan struct{}, 1)}
 	t.patient = background || refused || !rec.alive(m.now()) || srv.Rotation().Grace > 0
 	rand.Read(t.holder[:])
 	return t
@@ -82,13 +82,14 @@ func (t *transaction) run(ctx context.Context) (*tokens, error) {
 	for began := time.Now(); ; {
 		var h versioned[entry]
 		var err error
+		asked := time.Now()
 		if h.version, _, err = m.shared.entries.get(ctx, &t.key, &h.value); err == errPast {
 			h.value, err = entry{}, nil
 		}
 		if err != nil {
 			return nil, m.storeFailed(ctx, &t.rec, err)
 		}
-		stood := watched.tokenGeneration != 0 && h.value.lease == watched && time.Since(since) >= leaseTime
+		stood := watched.tokenGeneration != 0 && h.value.lease == watched && asked.Sub(since) >= leaseTime
 		v, next, err := t.judge(ctx, &h, stood)
 		switch {
 		case v == newer:
@@ -171,6 +172,10 @@ func (t *transaction) judge(ctx context.Context, h *versioned[entry], stood bool
 	f, now := e.failed.of(generation), t.m.now()
 	needless := t.rec.alive(now) && !t.refused
 	switch {
+	case !t.rec.renewable(now): // ATK-F16
+		err := fail(ErrNoToken, "refresh_expired")
+		t.m.report(ctx, client.EventRefreshFailed, &t.rec, "", err)
+		return notNow, nil, err
 	case f.spent >= maxSends && needless:
 		return notNow, nil, f.err()
 	case f.spent >= maxSends: // there is no third time, so only a login helps
@@ -209,6 +214,7 @@ func (t *transaction) win(ctx context.Context, read *versioned[entry]) (next *to
 		if f.sentAt == 0 {
 			f.sentAt = now.UnixMilli()
 		}
+		t.sentAt = f.sentAt
 		e.failed, e.lease = f, lease{tokenGeneration: generation, holder: t.holder, beat: 1}
 		// Compare-and-swap with the version that was just read: this is the re-read under the lease.
 		version, err = m.shared.entries.swap(ctx, &t.key, read.version, &e, e.deadline(&m.shared.cfg, now, t.absolute(), m.shared.inStore))
@@ -224,6 +230,7 @@ func (t *transaction) win(ctx context.Context, read *versioned[entry]) (next *to
 		m.report(ctx, EventRefreshInDoubt, &t.rec, "interrupted", failure{}.err())
 	}
 	t.held = versioned[entry]{e, version}
+	ctx = context.WithoutCancel(ctx) // it may have waited long for its turn; from here on nothing may be cut off
 	m.shared.counters.won.Add(1)
 	stop := t.renew(ctx)
 	got, failed := t.send(ctx)
@@ -246,12 +253,12 @@ func (t *transaction) send(ctx context.Context) (*client.Tokens, *client.Error) 
 
 // renew moves the lease while the call runs and until its result is in the store. The function that it returns ends that.
 func (t *transaction) renew(ctx context.Context) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // the flight may be over before the store takes its result
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for pause(ctx, leaseTime/3) == nil {
-			t.mu.Lock()
+			t.writing <- struct{}{}
 			lost := false
 			h, err := update(ctx, t.m.shared.entries, &t.key, &t.held, func(e *entry, version int64) (time.Time, error) {
 				if lost = e.ended != "" || e.lease.holder != t.holder; lost {
@@ -263,7 +270,7 @@ func (t *transaction) renew(ctx context.Context) (stop func()) {
 			if err == nil && !lost {
 				t.held = h
 			}
-			t.mu.Unlock()
+			<-t.writing
 			if lost {
 				return // what becomes of the call is settled with whoever has it now
 			}

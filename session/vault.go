@@ -88,7 +88,7 @@ func (v *vault) get(ctx context.Context, key *storeKey, dst value) (version int6
 	switch {
 	case err == nil && version > 0:
 		return version, o.Stale, nil
-	case errors.As(err, &refused) && refused.Reason == seal.Expired:
+	case errors.As(err, &refused) && refused.Reason == seal.Expired && !v.now().Before(o.Expires):
 		return version, false, errPast // an old backup, or a store that keeps what has ended
 	case err == nil:
 		return 0, false, storeFault("version", nil)

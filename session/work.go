@@ -63,6 +63,14 @@ func (w *work) wait(ctx context.Context) error {
 // the process before would lose them. Call it when the last request has been answered. It returns ctx.Err() if ctx is done first.
 func (m *Manager) Shutdown(ctx context.Context) error { return m.shared.work.wait(ctx) }
 
+// Know tells the manager of clients before their first request: whoever finds that a session of theirs was ended by others
+// revokes its tokens with them. Package middleware does it.
+func (m *Manager) Know(clients ...*client.Client) {
+	for _, c := range clients {
+		m.shared.servers.remember(c)
+	}
+}
+
 // registration names a client at its server.
 type registration struct{ issuer, clientID string }
 

@@ -33,5 +33,5 @@ func (env *environment) embed() {
 	})
 	cfg.Issuer = server.Issuer()
 	cfg.Authentication = client.SecretBasic(client.Secret(secret))
-	env.close = server.Close
+	env.closers = append(env.closers, server.Close)
 }

@@ -43,7 +43,7 @@ func TestEmbeddedServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(env.close)
-	h, err := routes(env.client, env.keys, env.resource)
+	h, _, err := routes(env.client, env.session, env.resource)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,17 +24,33 @@ import (
 type environment struct {
 	listener net.Listener
 	client   client.Config
-	keys     [][]byte
+	session  session.Config
 	resource string // URL that GET /api/resource calls; empty: the server's userinfo endpoint
 	home     string
-	close    func()
+	closers  []func()
+}
+
+// close ends what was opened, the last first. The application has ended by then.
+func (env *environment) close() {
+	for _, c := range slices.Backward(env.closers) {
+		c()
+	}
 }
 
 // unsupported are variables of the contract whose features this version does
 // not have: refusing them beats running without what was asked for.
-var unsupported = []string{"OAUTH_CLIENT_KEY", "OAUTH_CLIENT_CERT", "OAUTH_PROFILE", "OAUTH_DPOP", "OAUTH_PAR", "OAUTH_JAR", "OAUTH_JARM", "SESSION_COORDINATION"}
+var unsupported = []string{"OAUTH_CLIENT_KEY", "OAUTH_CLIENT_CERT", "OAUTH_PROFILE", "OAUTH_DPOP", "OAUTH_PAR", "OAUTH_JAR", "OAUTH_JARM"}
 
 func readEnvironment(getenv func(string) string, log *slog.Logger) (*environment, error) {
+	env := &environment{}
+	if err := env.read(getenv, log); err != nil {
+		env.close()
+		return nil, err
+	}
+	return env, nil
+}
+
+func (env *environment) read(getenv func(string) string, log *slog.Logger) (err error) {
 	get := func(name, def string) string {
 		if v := getenv(name); v != "" {
 			return v
@@ -42,23 +59,23 @@ func readEnvironment(getenv func(string) string, log *slog.Logger) (*environment
 	}
 	for _, name := range unsupported {
 		if getenv(name) != "" {
-			return nil, fmt.Errorf("%s is set, but this version cannot do that yet: unset it", name)
+			return fmt.Errorf("%s is set, but this version cannot do that yet: unset it", name)
 		}
 	}
-	if store := get("SESSION_STORE", "cookie"); store != "cookie" {
-		return nil, errors.New("SESSION_STORE: this version keeps sessions in the cookie only")
-	}
-	env := &environment{resource: getenv("RESOURCE_URL"), close: func() {}}
+	env.resource = getenv("RESOURCE_URL")
 	if u, err := url.Parse(env.resource); env.resource != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Query().Has("access_token")) {
-		return nil, errors.New("RESOURCE_URL: an absolute URL without a token in it is needed")
+		return errors.New("RESOURCE_URL: an absolute URL without a token in it is needed")
 	}
-	var err error
-	if env.keys, err = readKeys(getenv("SESSION_KEYS"), log); err != nil {
-		return nil, err
+	if err := env.readStore(getenv, log); err != nil {
+		return err
+	}
+	if env.session.Keys, err = readKeys(getenv("SESSION_KEYS"), log); err != nil {
+		return err
 	}
 	if env.listener, err = net.Listen("tcp", get("LISTEN", "127.0.0.1:8080")); err != nil {
-		return nil, err
+		return err
 	}
+	env.closers = append(env.closers, func() { env.listener.Close() })
 	cfg := client.Config{
 		Issuer:                getenv("OAUTH_ISSUER"),
 		ClientID:              getenv("OAUTH_CLIENT_ID"),
@@ -69,7 +86,7 @@ func readEnvironment(getenv func(string) string, log *slog.Logger) (*environment
 		OnEvent:               client.LogEvents(log),
 	}
 	if cfg.RootCAs, err = readRoots(getenv("OAUTH_CA")); err != nil {
-		return nil, err
+		return err
 	}
 	secret := client.Secret(getenv("OAUTH_CLIENT_SECRET"))
 	switch method := get("OAUTH_CLIENT_AUTH", "client_secret_basic"); method {
@@ -78,18 +95,18 @@ func readEnvironment(getenv func(string) string, log *slog.Logger) (*environment
 	case "client_secret_post":
 		cfg.Authentication = client.SecretPost(secret)
 	default:
-		return nil, errors.New("OAUTH_CLIENT_AUTH: this version has client_secret_basic and client_secret_post")
+		return errors.New("OAUTH_CLIENT_AUTH: this version has client_secret_basic and client_secret_post")
 	}
 	env.home = strings.TrimSuffix(cfg.RedirectURI, pathOf(cfg.RedirectURI)) + "/"
-	env.client = cfg
+	env.client, env.session.OnEvent = cfg, cfg.OnEvent
 	if cfg.Issuer == "" {
 		env.embed()
-		return env, nil
+		return nil
 	}
 	// Which provider it will be is known only here, and many that check PKCE
 	// do not announce it. S256 is sent and the nonce checked in any case.
 	env.client.Quirks.AssumePKCE = true
-	return env, nil
+	return nil
 }
 
 // readKeys reads comma-separated base64url keys, newest first.

@@ -8,7 +8,10 @@
 // OAUTH_CLIENT_SECRET, OAUTH_CLIENT_AUTH (client_secret_basic or
 // client_secret_post), OAUTH_REDIRECT_URI, OAUTH_POST_LOGOUT_REDIRECT_URI,
 // OAUTH_SCOPES, OAUTH_CA (PEM file of roots), SESSION_KEYS (comma-separated
-// base64url keys, newest first), RESOURCE_URL (what GET /api/resource calls).
+// base64url keys, newest first), SESSION_STORE (where sessions live: cookie,
+// memory, redis://…, rediss://… or postgres://…), SESSION_COORDINATION (a Redis
+// or PostgreSQL that replicas with sessions in cookies share), RESOURCE_URL
+// (what GET /api/resource calls).
 package main
 
 import (
@@ -26,18 +29,18 @@ import (
 )
 
 // routes is the part to copy: from a configuration to an application with a login.
-func routes(cfg client.Config, keys [][]byte, resource string) (http.Handler, error) {
+func routes(cfg client.Config, sessions session.Config, resource string) (http.Handler, *session.Manager, error) {
 	c, err := client.New(cfg)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	s, err := session.New(session.Config{Keys: keys, OnEvent: cfg.OnEvent})
+	s, err := session.New(sessions)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	auth, err := middleware.Config{Transport: transport(cfg.RootCAs)}.New(s, c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	app := &pages{auth: auth, client: c, resource: resource}
 	mux := http.NewServeMux()
@@ -45,7 +48,7 @@ func routes(cfg client.Config, keys [][]byte, resource string) (http.Handler, er
 	mux.Handle("GET /me", auth.RequireLogin(http.HandlerFunc(app.me)))
 	mux.Handle("GET /api/resource", auth.RequireToken(http.HandlerFunc(app.callAPI)))
 	mux.Handle("POST /refresh", auth.RequireLogin(http.HandlerFunc(app.refresh)))
-	return auth.Handler(mux), nil
+	return auth.Handler(mux), s, nil
 }
 
 func main() {
@@ -63,10 +66,10 @@ func run() error {
 		return err
 	}
 	defer env.close()
-	handler, err := routes(env.client, env.keys, env.resource)
+	handler, sessions, err := routes(env.client, env.session, env.resource)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("listening on http://%s\nopen %s\n", env.listener.Addr(), env.home)
-	return serve(ctx, env.listener, handler)
+	return serve(ctx, env.listener, handler, sessions.Shutdown)
 }

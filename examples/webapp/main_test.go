@@ -49,8 +49,23 @@ func TestReadEnvironment(t *testing.T) {
 		{"keys", []string{"SESSION_KEYS", key + ", " + old}, ""},
 		{"post", []string{"OAUTH_ISSUER", "https://as.example", "OAUTH_CLIENT_ID", "a", "OAUTH_CLIENT_SECRET", "b", "OAUTH_CLIENT_AUTH", "client_secret_post"}, ""},
 		{"bad key", []string{"SESSION_KEYS", "!"}, "SESSION_KEYS"},
-		{"store", []string{"SESSION_STORE", "redis://127.0.0.1"}, "SESSION_STORE"},
-		{"coordination", []string{"SESSION_COORDINATION", "redis://127.0.0.1"}, "SESSION_COORDINATION"},
+		{"cookie", []string{"SESSION_STORE", "cookie"}, ""},
+		{"memory", []string{"SESSION_STORE", "memory"}, ""},
+		{"redis", []string{"SESSION_STORE", "redis://127.0.0.1:1", "SESSION_KEYS", key}, ""},
+		{"redis over TLS", []string{"SESSION_STORE", "rediss://127.0.0.1:1", "SESSION_KEYS", key}, ""},
+		{"postgres", []string{"SESSION_STORE", "postgres://127.0.0.1:1/x", "SESSION_KEYS", key}, ""},
+		{"postgresql", []string{"SESSION_STORE", "postgresql://127.0.0.1:1/x", "SESSION_KEYS", key}, ""},
+		{"coordination", []string{"SESSION_COORDINATION", "redis://127.0.0.1:1", "SESSION_KEYS", key}, ""},
+		{"coordination of cookies", []string{"SESSION_STORE", "cookie", "SESSION_COORDINATION", "postgres://127.0.0.1:1/x", "SESSION_KEYS", key}, ""},
+		{"store of no kind", []string{"SESSION_STORE", "mysql://user:canary@db", "SESSION_KEYS", key}, "SESSION_STORE: use cookie, memory, redis"},
+		{"store that is a word", []string{"SESSION_STORE", "canary", "SESSION_KEYS", key}, "SESSION_STORE: use"},
+		{"coordination of no kind", []string{"SESSION_COORDINATION", "memory", "SESSION_KEYS", key}, "SESSION_COORDINATION: use redis"},
+		{"redis URL", []string{"SESSION_STORE", "redis://user:canary@127.0.0.1:port", "SESSION_KEYS", key}, "SESSION_STORE"},
+		{"redis database", []string{"SESSION_STORE", "redis://user:canary@127.0.0.1/canary", "SESSION_KEYS", key}, "SESSION_STORE"},
+		{"postgres URL", []string{"SESSION_STORE", "postgres://user:canary@127.0.0.1/x?sslmode=canary", "SESSION_KEYS", key}, "SESSION_STORE"},
+		{"coordination beside a store", []string{"SESSION_STORE", "memory", "SESSION_COORDINATION", "redis://u:canary@127.0.0.1:1", "SESSION_KEYS", key}, "SESSION_COORDINATION is for SESSION_STORE=cookie"},
+		{"shared store without keys", []string{"SESSION_STORE", "redis://u:canary@127.0.0.1:1"}, "openssl rand"},
+		{"shared coordination without keys", []string{"SESSION_COORDINATION", "postgres://u:canary@127.0.0.1:1/x"}, "openssl rand"},
 		{"profile", []string{"OAUTH_PROFILE", "fapi2"}, "OAUTH_PROFILE"},
 		{"dpop", []string{"OAUTH_DPOP", "1"}, "OAUTH_DPOP"},
 		{"method", []string{"OAUTH_CLIENT_AUTH", "private_key_jwt"}, "OAUTH_CLIENT_AUTH"},
@@ -62,12 +77,11 @@ func TestReadEnvironment(t *testing.T) {
 			env, err := readEnvironment(environ(c.set...), discard())
 			if err == nil {
 				defer env.close()
-				defer env.listener.Close()
-				if _, err := routes(env.client, env.keys, env.resource); err != nil {
+				if _, _, err := routes(env.client, env.session, env.resource); err != nil {
 					t.Errorf("routes: %v", err)
 				}
 			}
-			if (c.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.want) {
+			if (c.want == "") != (err == nil) || err != nil && (!strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "canary")) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
@@ -92,11 +106,11 @@ func app(t *testing.T, server authtest.Config, resource string) (*authtest.Serve
 	server.Clients = []authtest.Client{{ID: "web", Secret: "canary-client-secret", RedirectURIs: []string{origin + "/auth/callback"}, PostLogoutRedirectURIs: []string{origin + "/auth/logout/callback"}}}
 	as := authtest.NewServer(server)
 	t.Cleanup(as.Close)
-	h, err := routes(client.Config{
+	h, _, err := routes(client.Config{
 		Issuer: as.Issuer(), ClientID: "web", Authentication: client.SecretBasic(client.Secret("canary-client-secret")),
 		RedirectURI: origin + "/auth/callback", PostLogoutRedirectURI: origin + "/auth/logout/callback",
 		Scopes: []string{"openid", "profile", "email", "offline_access"}, UserInfo: true, RootCAs: as.CertPool(),
-	}, [][]byte{session.GenerateKey()}, resource)
+	}, session.Config{Keys: [][]byte{session.GenerateKey()}}, resource)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +274,7 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
-// SIGTERM lets what has begun come to its end.
+// SIGTERM lets what has begun come to its end, in the foreground and then in the background.
 func TestServeDrains(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -268,18 +282,26 @@ func TestServeDrains(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	begun, done := make(chan struct{}), make(chan error, 1)
+	errBackground := errors.New("background")
+	var answered atomic.Bool
 	go func() {
 		done <- serve(ctx, l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			close(begun)
 			<-ctx.Done()
 			io.WriteString(w, "whole")
-		}))
+			answered.Store(true)
+		}), func(ctx context.Context) error {
+			if _, limited := ctx.Deadline(); !answered.Load() || ctx.Err() != nil || !limited {
+				t.Error("the background is ended before the requests, or for ever")
+			}
+			return errBackground
+		})
 	}()
 	go func() { <-begun; stop() }()
 	if status, body, _ := get(t, &http.Client{}, "http://"+l.Addr().String()); status != 200 || body != "whole" {
 		t.Errorf("got %d %q", status, body)
 	}
-	if err := <-done; err != nil {
+	if err := <-done; !errors.Is(err, errBackground) {
 		t.Error(err)
 	}
 }

@@ -51,25 +51,23 @@ type claim struct{ Name, Value string }
 type view struct {
 	Title, User, Name, Issuer, LoginURL, LogoutURL string
 	AccessEnds, SessionEnds                        string
-	Public                                         bool
+	Public, Unknown                                bool
 	Scopes                                         []string
 	Claims                                         []claim
 	Style                                          template.CSS
 }
 
-// home is public and says who is logged in.
+// home is public and says who is logged in, or that this cannot be told because the
+// store of the sessions does not answer.
 func (p *pages) home(w http.ResponseWriter, r *http.Request) {
 	s, err := p.auth.Session(r)
-	if err != nil {
-		s = nil
-	}
-	p.show(w, s, true)
+	p.show(w, s, view{Public: true, Unknown: errors.Is(err, session.ErrStore)})
 }
 
 // me is for the logged-in user.
 func (p *pages) me(w http.ResponseWriter, r *http.Request) {
 	s, _ := middleware.FromContext(r.Context())
-	p.show(w, s, false)
+	p.show(w, s, view{})
 }
 
 // refresh rotates the tokens although they are not due.
@@ -107,8 +105,9 @@ func refuse(w http.ResponseWriter, err error) {
 	json.NewEncoder(w).Encode(map[string]any{"title": http.StatusText(status), "status": status, "code": code})
 }
 
-func (p *pages) show(w http.ResponseWriter, s *session.Session, public bool) {
-	v := view{Title: "Sallyport example", LoginURL: p.auth.LoginURL("/me"), LogoutURL: "/auth/logout", Public: public, Style: template.CSS(pageCSS)}
+// show writes the page of s, nil if nobody is logged in.
+func (p *pages) show(w http.ResponseWriter, s *session.Session, v view) {
+	v.Title, v.LoginURL, v.LogoutURL, v.Style = "Sallyport example", p.auth.LoginURL("/me"), "/auth/logout", template.CSS(pageCSS)
 	if s != nil {
 		claims := claimsOf(s)
 		v.User, v.Issuer, v.Scopes = s.Subject(), s.Issuer(), s.Scopes()
@@ -181,8 +180,9 @@ func (p *pages) callAPI(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer resp.Body.Close()
-	// If the call refreshed the token, the new session leaves with this answer.
-	if err := p.auth.Keep(w, r); err != nil {
+	// If the call refreshed the token, the new session leaves with this answer, or
+	// with a later one if the store does not answer.
+	if err := p.auth.Keep(w, r); err != nil && !errors.Is(err, session.ErrStore) {
 		refuse(w, err)
 		return
 	}

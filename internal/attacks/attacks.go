@@ -1,12 +1,12 @@
 // Package attacks is the list of attacks that this module's tests stand for, and the proof that each has its test.
 //
-// catalogue.tsv names the attacks: id, group, title, and where the row lands: "login" for what is defended now,
+// catalogue.tsv names the attacks: id, group, title, and where the row lands: "now" for what is defended,
 // "later: …" for what needs a part that does not exist yet, "none: …" for what no test can show. A test that covers a
 // row carries its id, in a string literal or a comment of the test function; COVERAGE.md is made from both by
 //
 //	go generate ./internal/attacks
 //
-// and the package's own test fails when a row that lands in "login" has no test, when a test names an id that is not
+// and the package's own test fails when a row that lands "now" has no test, when a test names an id that is not
 // in the catalogue, and when COVERAGE.md is not what would be made now.
 package attacks
 
@@ -28,11 +28,11 @@ type attack struct {
 	lands            string
 }
 
-const landsInLogin = "login"
+const landsNow = "now"
 
 var (
 	idForm    = regexp.MustCompile(`^ATK-[A-Z][0-9]{2}$`)
-	landsForm = regexp.MustCompile(`^(login|(later|none): .+)$`)
+	landsForm = regexp.MustCompile(`^(now|(later|none): .+)$`)
 )
 
 // parseCatalogue reads the table: a head line, then one attack a line, rows of one group together and in order.
@@ -55,7 +55,7 @@ func parseCatalogue(tsv string) ([]attack, error) {
 		case seen[a.id]:
 			return nil, fmt.Errorf("line %d: %s stands here a second time", i+2, a.id)
 		case !landsForm.MatchString(a.lands):
-			return nil, fmt.Errorf("line %d: %s lands in %q, which is neither login nor later: … nor none: …", i+2, a.id, a.lands)
+			return nil, fmt.Errorf("line %d: %s lands in %q, which is neither now nor later: … nor none: …", i+2, a.id, a.lands)
 		}
 		seen[a.id] = true
 		attacks = append(attacks, a)
@@ -75,7 +75,7 @@ func markdown(attacks []attack, tests map[string][]string) string {
 			fmt.Fprintf(&b, "\n## %s\n\n| id | attack | tests |\n|---|---|---|\n", strings.ToUpper(group[:1])+group[1:])
 		}
 		cell := strings.Join(tests[a.id], "<br>")
-		if a.lands != landsInLogin {
+		if a.lands != landsNow {
 			cell = strings.TrimPrefix(cell+"<br>"+a.lands, "<br>")
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", a.id, a.title, cell)

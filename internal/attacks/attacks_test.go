@@ -42,7 +42,7 @@ func check(attacks []attack, tests map[string][]string) (complaints []string) {
 	known := map[string]bool{}
 	for _, a := range attacks {
 		known[a.id] = true
-		if a.lands == landsInLogin && len(tests[a.id]) == 0 {
+		if a.lands == landsNow && len(tests[a.id]) == 0 {
 			complaints = append(complaints, a.id+" has no test: "+a.title)
 		}
 	}
@@ -56,8 +56,8 @@ func check(attacks []attack, tests map[string][]string) (complaints []string) {
 
 func TestCheck(t *testing.T) {
 	attacks := []attack{
-		{id: "ATK-A01", lands: "login", title: "covered"},
-		{id: "ATK-A02", lands: "login", title: "forgotten"},
+		{id: "ATK-A01", lands: "now", title: "covered"},
+		{id: "ATK-A02", lands: "now", title: "forgotten"},
 		{id: "ATK-A03", lands: "later: something"},
 		{id: "ATK-A04", lands: "none: because"},
 	}
@@ -131,18 +131,18 @@ func TestScanRefusesIDsThatBelongToNoTest(t *testing.T) {
 
 func TestParseCatalogue(t *testing.T) {
 	const head = "id\tgroup\ttitle\tlands\n"
-	good := head + "ATK-A01\tg\tt\tlogin\nATK-A02\tg\tt\tlater: x\nATK-A03\tg\tt\tnone: y\n"
+	good := head + "ATK-A01\tg\tt\tnow\nATK-A02\tg\tt\tlater: x\nATK-A03\tg\tt\tnone: y\n"
 	if got, err := parseCatalogue(good); err != nil || len(got) != 3 {
 		t.Errorf("%v, %v", got, err)
 	}
 	for name, text := range map[string]string{
-		"no head":         "ATK-A01\tg\tt\tlogin\n",
-		"no id":           head + "L01\tg\tt\tlogin\n",
-		"three fields":    head + "ATK-A01\tg\tlogin\n",
-		"no title":        head + "ATK-A01\tg\t\tlogin\n",
-		"twice":           head + "ATK-A01\tg\tt\tlogin\nATK-A01\tg\tt\tlogin\n",
+		"no head":         "ATK-A01\tg\tt\tnow\n",
+		"no id":           head + "L01\tg\tt\tnow\n",
+		"three fields":    head + "ATK-A01\tg\tnow\n",
+		"no title":        head + "ATK-A01\tg\t\tnow\n",
+		"twice":           head + "ATK-A01\tg\tt\tnow\nATK-A01\tg\tt\tnow\n",
 		"lands nowhere":   head + "ATK-A01\tg\tt\tlater\n",
-		"lands elsewhere": head + "ATK-A01\tg\tt\tlogin \n",
+		"lands elsewhere": head + "ATK-A01\tg\tt\tnow \n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := parseCatalogue(text); err == nil {
@@ -154,7 +154,7 @@ func TestParseCatalogue(t *testing.T) {
 
 func TestMarkdown(t *testing.T) {
 	got := markdown([]attack{
-		{id: "ATK-A01", group: "one", title: "first", lands: "login"},
+		{id: "ATK-A01", group: "one", title: "first", lands: "now"},
 		{id: "ATK-B01", group: "two", title: "second", lands: "later: x"},
 		{id: "ATK-B02", group: "two", title: "third", lands: "later: y"},
 	}, map[string][]string{"ATK-A01": {"p.TestA", "p.TestB"}, "ATK-B02": {"p.TestC"}})
