@@ -16,7 +16,7 @@ const (
 	EventTokenRevoked    = "token.revoked"        // from client
 	EventRevokeFailed    = "token.revoke_failed"  // from client: the tokens may live on
 	EventSessionCreated  = "session.created"      // from session
-	EventSessionEnded    = "session.ended"        // from session. Reason: logout, replaced, idle, absolute, grant_revoked, id_token, size, backchannel_logout
+	EventSessionEnded    = "session.ended"        // from session. Reason: idle, absolute, or one of session.ErrSessionEnded
 	EventMetadataLoaded  = "metadata.loaded"      // Code and Reason are set if it is weaker than what was too old to keep
 	EventMetadataRefused = "metadata.refused"     // new metadata would weaken the old: kept the old
 	EventMetadataFailed  = "metadata.failed"

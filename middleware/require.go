@@ -150,6 +150,7 @@ func (a *Auth) unavailable(w http.ResponseWriter, r *http.Request, err error) {
 	p := page{status: http.StatusServiceUnavailable, code: string(errUnavailable), correlation: newCorrelation(), retryAfter: retryAfter(err),
 		title: "Not available at the moment", text: "You are logged in, but the login service does not answer, and this page needs it. Wait a little and open it again."}
 	if errors.Is(err, session.ErrStore) {
+		p.links = []link{{a.cfg.BasePath + "/login", "Log in again"}} // should it never come back as it was
 		p.text = "It cannot be told at the moment whether you are logged in, as a part of this application does not answer. If you were, you still are. Wait a little and open this page again."
 	}
 	a.report(r, nil, client.Event{Kind: EventRequestRefused, Err: err, Correlation: p.correlation})

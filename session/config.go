@@ -84,12 +84,12 @@ type shared struct {
 	printKey []byte
 	naming   [][]byte // keys of names in stores, newest first
 
-	inStore bool   // sessions live in the store
-	inShare bool   // and other processes see it
-	entries *vault // what has become of sessions
-	once    *vault // what was used up
-	rosters *vault // who is logged in, and logouts
-	idle    *expiring[claim, struct{}]
+	inStore bool    // sessions live in the store
+	inShare bool    // a store outlives this process, or others see it: it has to know who is logged in
+	entries *vault  // what has become of sessions
+	once    *vault  // what was used up
+	rosters *vault  // who is logged in, and logouts
+	here    *Memory // what this process remembers in any case
 
 	started    time.Time
 	notBefore  int64 // Config.NotBefore, milliseconds since 1970
@@ -144,7 +144,7 @@ func New(cfg Config) (*Manager, error) {
 	if cfg.MaxLogins < 1 || cfg.MaxLogins > 10 {
 		return nil, configError("max_logins", "MaxLogins: must be between 1 and 10")
 	}
-	s := &shared{cfg: cfg, started: time.Now(), idle: newExpiring[claim, struct{}](maxIdleClaims)}
+	s := &shared{cfg: cfg, started: time.Now(), here: NewMemory(MemoryOptions{Limit: memoryHere, Now: cfg.Now, OnEvict: func(string, []byte) {}})}
 	if !cfg.NotBefore.IsZero() {
 		s.notBefore = cfg.NotBefore.UnixMilli()
 	}
@@ -182,13 +182,15 @@ func (s *shared) place() error {
 	case cfg.Store != nil:
 		s.inStore, where = true, cfg.Store
 	}
-	s.inShare = where != nil && where.Shared()
+	_, ours := where.(*Memory)
+	s.inShare = where != nil && !ours
+	shared := s.inShare && where.Shared()
 	switch {
 	case s.inShare && len(cfg.Keys) == 0:
-		return configError("keys", "Keys: a store that processes share needs the same Keys in all of them, beside Codecs")
-	case cfg.Replicas && !s.inShare && s.inStore:
+		return configError("keys", "Keys: a store needs Keys, the same in all processes, beside Codecs")
+	case cfg.Replicas && !shared && s.inStore:
 		return configError("replicas", "several processes serve the application, and the Store is one process's memory: give all of them one Redis or PostgreSQL")
-	case cfg.Replicas && !s.inShare:
+	case cfg.Replicas && !shared:
 		return configError("replicas", "several processes serve the application, and nothing coordinates them: without Coordination (Redis or PostgreSQL, the same for all) they spend each other's refresh tokens")
 	}
 	return nil

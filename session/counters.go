@@ -18,7 +18,7 @@ const (
 	EventLeaseLost           = "refresh.lease_lost"           // a refresh took so long that another process took over
 	EventResurrectionBlocked = "session.resurrection_blocked" // tokens came for a session that had ended; they were given back
 	EventReuseSuspected      = "token.reuse_suspected"        // the server says that a refresh token is over which was sent once only: revoked, or used by somebody else
-	EventStoreFailed         = "store.failed"                 // Reason: unavailable, timeout, full, corrupt, stale, version, conflict
+	EventStoreFailed         = "store.failed"                 // Reason: as of ErrStore
 	EventStoreEvicted        = "store.evicted"                // what was kept in this process's memory went before its time, as there is no more room
 )
 
@@ -30,7 +30,7 @@ type Counters struct {
 	Adopted             uint64 // newer tokens taken over from another process or an earlier refresh
 	ServedStale         uint64 // requests served with the old token while a refresh ran in the background
 	Failed              uint64 // refreshes that failed, whatever the outcome
-	InDoubt             uint64 // of these, those after which a refresh token may be spent
+	InDoubt             uint64 // refreshes after which a refresh token may be spent, those included that a process began and did not live to tell
 	LeaseLost           uint64
 	ResurrectionBlocked uint64 // tokens that came for a session which had ended
 	ReuseSuspected      uint64
@@ -54,7 +54,7 @@ func (m *Manager) Counters() Counters {
 
 // storeFailed counts and reports a failure of the store, and returns it.
 func (m *Manager) storeFailed(ctx context.Context, rec *record, err error) error {
-	if e, ok := asClientError(err); ok && e.Code == ErrStore {
+	if e, ok := asClientError(err); ok && e.Code == ErrStore && e.Reason != "canceled" {
 		m.shared.counters.storeFailed.Add(1)
 		if rec == nil {
 			m.Report(ctx, client.Event{Kind: EventStoreFailed, Code: e.Code, Reason: e.Reason, Err: e})
@@ -63,4 +63,11 @@ func (m *Manager) storeFailed(ctx context.Context, rec *record, err error) error
 		}
 	}
 	return err
+}
+
+// reportOnce is report for what every request of a session would say again.
+func (m *Manager) reportOnce(ctx context.Context, kind string, r *record, reason string, err error) {
+	if m.firstHere(keyEvent, []byte(kind), r.id[:], []byte(reason)) {
+		m.report(ctx, kind, r, reason, err)
+	}
 }

@@ -37,6 +37,9 @@ func (m *Manager) End(w http.ResponseWriter, r *http.Request, s *Session) (*clie
 		last = s.with(newest).Tokens()
 	}
 	for _, o := range m.carried(r, &found) {
+		if s != nil && o.id == s.rec.id {
+			continue
+		}
 		if _, err := m.end(r.Context(), o, "logout"); err != nil {
 			return nil, err
 		}
@@ -149,6 +152,9 @@ func (m *Manager) endMembers(ctx context.Context, srv server, all []member, issu
 	return n, err
 }
 
+// clockSkew is how far the clock of another process may be ahead of ours.
+const clockSkew = time.Minute
+
 // logout is whom a logout names in one roster.
 type logout struct {
 	keys  []storeKey
@@ -156,24 +162,14 @@ type logout struct {
 }
 
 // logOut writes the moment of a logout into rosters and ends the sessions that they have of before.
-func (m *Manager) logOut(ctx context.Context, srv server, who []logout, arrived int64, issuer, reason string) (n int, err error) {
+func (m *Manager) logOut(ctx context.Context, srv server, who []logout, arrived int64, repeated bool, issuer, reason string) (n int, err error) {
 	now := m.now()
 	keep := now.Add(m.shared.cfg.AbsoluteTimeout + afterwards).Unix()
 	for _, l := range who {
 		for _, key := range l.keys {
 			var concerned []member
 			_, err := update(ctx, m.shared.rosters, &key, nil, func(r *roster, _ int64) (time.Time, error) {
-				if l.alone {
-					r.alone = max(r.alone, arrived)
-				} else {
-					r.all = max(r.all, arrived)
-				}
-				concerned = concerned[:0]
-				for _, s := range r.members {
-					if r.struck(s.obtained, s.sid) && s.absolute > now.Unix() {
-						concerned = append(concerned, s)
-					}
-				}
+				concerned = r.name(arrived, l.alone, repeated, now)
 				r.keep, r.reason = max(r.keep, keep), reason
 				return time.Unix(r.keep, 0).Add(afterwards), nil
 			})
@@ -204,13 +200,14 @@ func (m *Manager) bySubjects(issuer, subject string, alone bool) (who []logout) 
 //
 // With a store that processes share, the sessions have ended in all of them when it returns. In one process the logout is
 // remembered until the last session that it may concern would have ended, and each ends at its next request. A session is concerned
-// if its tokens were asked for before the logout arrived; a later login lives, with the same sid too.
+// if it was there when the logout arrived; for a login that is under way it counts when its tokens were asked for. A later login lives,
+// with the same sid too.
 // Event session.ended has reason "backchannel_logout". The tokens are revoked, by c, best effort, when they are
 // at hand: with sessions in cookies, at the session's next request. Not if its scopes have offline_access: what was issued
 // with that is meant to outlive the session (§2.7) and is left to the server.
 //
-// Moments are by this process's clock. If it ran ahead when the logout arrived and was then set back, logins end as well
-// until it has caught up: a logout from the future is not ignored, for that could be a session that lives.
+// Moments are by the clocks of processes. A logout from the future ends logins as well until the clock has caught up: it is
+// not ignored, for that could be a session that lives.
 //
 // Failure: client.ErrLogoutToken with reason jti for a token that was used before; ErrStore: the server may send it again, which
 // goes on where this ended.
@@ -220,7 +217,7 @@ func (m *Manager) EndByLogoutToken(ctx context.Context, c *client.Client, t *cli
 
 func (m *Manager) endByLogoutToken(ctx context.Context, srv server, t *client.LogoutToken) error {
 	m.shared.servers.remember(srv)
-	arrived := t.ReceivedAt.UnixMilli()
+	arrived, repeated := t.ReceivedAt.UnixMilli(), false
 	var uses []storeKey
 	for i, key := range m.names(keyToken, byToken, t.Issuer, t.ID) {
 		u, err := m.shared.once.useOnce(ctx, &key, arrived, t.ReplayableUntil)
@@ -230,7 +227,7 @@ func (m *Manager) endByLogoutToken(ctx context.Context, srv server, t *client.Lo
 		case u.version == 0 && (u.value.done || u.value.arrived == 0): // ATK-O04
 			return client.NewError(client.ErrLogoutToken, "jti", nil)
 		case u.version == 0 && i == 0: // it was begun before, and not done
-			arrived = min(arrived, u.value.arrived)
+			arrived, repeated = min(arrived, u.value.arrived), true
 		}
 		uses = append(uses, key)
 	}
@@ -241,7 +238,7 @@ func (m *Manager) endByLogoutToken(ctx context.Context, srv server, t *client.Lo
 	if t.Subject != "" {
 		who = append(who, m.bySubjects(t.Issuer, t.Subject, t.SID != "")...)
 	}
-	if _, err := m.logOut(ctx, srv, who, arrived, t.Issuer, endedByServer); err != nil {
+	if _, err := m.logOut(ctx, srv, who, arrived, repeated, t.Issuer, endedByServer); err != nil {
 		return err
 	}
 	for _, key := range uses {
@@ -266,15 +263,19 @@ func (m *Manager) EndSubject(ctx context.Context, c *client.Client, subject stri
 
 func (m *Manager) endSubject(ctx context.Context, srv server, subject string) (int, error) {
 	m.shared.servers.remember(srv)
-	return m.logOut(ctx, srv, m.bySubjects(srv.Issuer(), subject, false), m.now().UnixMilli(), srv.Issuer(), subjectEnded)
+	return m.logOut(ctx, srv, m.bySubjects(srv.Issuer(), subject, false), m.now().UnixMilli(), false, srv.Issuer(), subjectEnded)
 }
 
-// EndEverySession ends every session that there is, for an incident. Logins that are under way end as well; those begun later live.
+// EndEverySession ends every session that there is, for an incident. Logins that are under way end as well, and with a store those of the
+// next minute, as clocks differ; those begun later live.
 // Each says so at its next request (session.ended, reason "every_session_ended"), and its tokens are revoked then.
 // With a store that processes share, each process knows within five seconds. Without one it is for this
 // process's life: set Config.NotBefore, too. Failure: ErrStore.
 func (m *Manager) EndEverySession(ctx context.Context) error {
 	at := m.now().UnixMilli()
+	if m.shared.inShare {
+		at = m.now().Add(clockSkew).UnixMilli() // rather a login too many than a session that lives
+	}
 	keep := m.now().Add(m.shared.cfg.AbsoluteTimeout + afterwards).Unix()
 	for _, key := range m.names(keyRoster, everybody) {
 		_, err := update(ctx, m.shared.rosters, &key, nil, func(l *roster, _ int64) (time.Time, error) {

@@ -37,6 +37,12 @@ func (l lease) held(tokenGeneration uint64) bool {
 	return l.tokenGeneration != 0 && l.tokenGeneration == tokenGeneration
 }
 
+// ahead is the newest token generation of which the entry tells. With sessions in cookies it may have a lease or a failure of tokens that
+// it has not: those of a result that reached a browser and not the store.
+func (e *entry) ahead() uint64 {
+	return max(e.rec.tokenGeneration, e.lease.tokenGeneration, e.failed.tokenGeneration)
+}
+
 // failure is what is known about the refreshes of one token generation that brought no tokens.
 type failure struct {
 	tokenGeneration uint64

@@ -28,8 +28,8 @@ const (
 	// the time that the server gave it.
 	ErrNoToken client.Code = "no_token"
 	// ErrStore: the store does not answer, or not with what we wrote there. Not a logout: outcome Transient, with RetryAfter. Reason:
-	// unavailable, timeout, canceled, full, conflict; corrupt or version for a stranger's bytes, stale for an old copy: nothing is
-	// overwritten then.
+	// unavailable, timeout, canceled, full, conflict, panic; corrupt or version for bytes that none of our Keys has sealed there, stale for an
+	// old copy, clock for a record or cookie from the future: nothing is overwritten then.
 	ErrStore client.Code = "store"
 )
 

@@ -342,10 +342,9 @@ func findSession(br *browser) cookies.Found {
 
 // kept counts what this process remembers.
 func (b *bed) kept() (n int) {
-	n = len(b.shared.idle.items)
-	for _, v := range []*vault{b.shared.entries, b.shared.once, b.shared.rosters} {
-		for i := range v.memory.shards {
-			n += len(v.memory.shards[i].records)
+	for _, memory := range []*Memory{b.shared.here, b.shared.entries.memory, b.shared.once.memory, b.shared.rosters.memory} {
+		for i := range memory.shards {
+			n += len(memory.shards[i].records)
 		}
 	}
 	return n

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -27,33 +28,40 @@ func (m *Manager) load(r *http.Request, toEnd bool) (*Session, error) {
 	}
 	now := m.now()
 	s, err := m.read(&found, now)
+	if s != nil && errors.Is(err, ErrSessionExpired) {
+		return nil, m.expired(r.Context(), &s.rec, "absolute") // ATK-K18
+	}
 	if err != nil {
 		return nil, err
 	}
 	if !now.Before(s.rec.absoluteDeadline(&m.shared.cfg)) {
-		return nil, m.expired(r, &s.rec, "absolute")
+		return nil, m.expired(r.Context(), &s.rec, "absolute")
 	}
 	if !m.shared.inStore && !now.Before(s.rec.idleDeadline(&m.shared.cfg)) {
-		return nil, m.expired(r, &s.rec, "idle")
+		return nil, m.expired(r.Context(), &s.rec, "idle")
 	}
-	if err := m.consult(r.Context(), s); err != nil {
+	if err := m.consult(r.Context(), s, toEnd); err != nil {
 		return nil, err
 	}
 	if m.shared.inStore && !now.Before(s.rec.idleDeadline(&m.shared.cfg)) {
-		return nil, m.expired(r, &s.rec, "idle")
+		return nil, m.expired(r.Context(), &s.rec, "idle")
 	}
 	return s, nil
 }
 
-// consult looks up what has become of a session since its cookie was written: the end, newer tokens, or the session itself.
-func (m *Manager) consult(ctx context.Context, s *Session) error {
+// consult looks up what has become of a session since its cookie was written: the end, newer tokens, or the session itself. To end one,
+// an old copy of it will do.
+func (m *Manager) consult(ctx context.Context, s *Session, toEnd bool) error {
 	var e entry
 	key := sessionKey(s.rec.id)
 	version, stale, err := m.shared.entries.get(ctx, &key, &e)
 	switch {
 	case err == errPast && !m.shared.inStore:
 	case err == errPast, err == nil && version == 0 && m.shared.inStore:
-		m.report(ctx, client.EventSessionEnded, &s.rec, gone, nil)
+		if !m.now().Before(s.rec.idleDeadline(&m.shared.cfg)) { // as the ticket has it
+			return m.expired(ctx, &s.rec, "idle")
+		}
+		m.reportOnce(ctx, client.EventSessionEnded, &s.rec, gone, nil)
 		return fail(ErrSessionEnded, gone)
 	case err != nil: // ATK-K17
 		return m.storeFailed(ctx, &s.rec, err)
@@ -62,7 +70,7 @@ func (m *Manager) consult(ctx context.Context, s *Session) error {
 			m.handIn(ctx, &key, s, e.ended)
 		}
 		return fail(ErrSessionEnded, e.ended)
-	case m.shared.inStore && e.rec.tokenGeneration < s.shown.tokenGeneration: // an old copy of the store. ATK-F17
+	case m.shared.inStore && !toEnd && e.rec.tokenGeneration < s.shown.tokenGeneration: // an old copy of the store. ATK-F17
 		return m.storeFailed(ctx, &s.rec, storeFault("stale", nil))
 	case m.shared.inStore:
 		s.rec, s.unsealed = e.rec, stale
@@ -75,6 +83,10 @@ func (m *Manager) consult(ctx context.Context, s *Session) error {
 
 // handIn gives the tokens of a session back that was ended by somebody who did not have them: who comes first does.
 func (m *Manager) handIn(ctx context.Context, key *storeKey, s *Session, reason string) {
+	srv := m.shared.servers.of(&s.rec)
+	if srv == nil {
+		return // another process knows the client
+	}
 	first := false
 	_, err := update(ctx, m.shared.entries, key, nil, func(e *entry, _ int64) (time.Time, error) {
 		first = e.due
@@ -85,7 +97,7 @@ func (m *Manager) handIn(ctx context.Context, key *storeKey, s *Session, reason 
 		return time.Unix(e.keep, 0).Add(time.Minute), nil
 	})
 	if err == nil && first {
-		m.giveBack(ctx, m.shared.servers.of(&s.rec), s, reason)
+		m.giveBack(ctx, srv, s, reason)
 	}
 }
 
@@ -101,8 +113,8 @@ func (m *Manager) giveBack(ctx context.Context, srv server, s *Session, reason s
 }
 
 // expired says why a user who comes back has to log in again.
-func (m *Manager) expired(r *http.Request, rec *record, reason string) error {
-	m.report(r.Context(), client.EventSessionEnded, rec, reason, nil)
+func (m *Manager) expired(ctx context.Context, rec *record, reason string) error {
+	m.reportOnce(ctx, client.EventSessionEnded, rec, reason, nil)
 	return expiredError(reason)
 }
 
@@ -152,7 +164,7 @@ func (m *Manager) read(found *cookies.Found, now time.Time) (*Session, error) {
 	return s, nil
 }
 
-// open opens a cookie: the session, or with sessions in a store, the ticket that says which it is.
+// open opens a cookie: the session, or with sessions in a store, the ticket that says which it is. An expired one is returned with the error.
 func (m *Manager) open(text string, now time.Time) (*Session, error) {
 	s := &Session{m: m, read: now.Unix()}
 	var o seal.Opened
@@ -163,11 +175,13 @@ func (m *Manager) open(text string, now time.Time) (*Session, error) {
 		o, err = m.shared.sessions.OpenAt(now, m.sessionSeal, text, &s.rec)
 	}
 	if err != nil {
-		e := cookieError(err)
-		if e.Reason == string(seal.Expired) {
-			return nil, expiredError("absolute") // ATK-K18
+		switch e := cookieError(err); {
+		case e.Reason != string(seal.Expired):
+			return nil, e
+		case now.Before(o.Expires): // made by a process whose clock is far ahead: no reason to log anybody out
+			return nil, storeFault("clock", nil)
 		}
-		return nil, e
+		return s, expiredError("absolute")
 	}
 	s.stale, s.shown = o.Stale, s.rec.position()
 	return s, nil

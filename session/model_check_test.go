@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +19,8 @@ type modelSession struct {
 	last     entry
 	happened int // in the entry, beats aside
 	tokens   map[uint64]string
-	atEnd    string // the refresh token that the store had when the session ended
+	first    string // the refresh token of the login
+	atEnd    string // the newest when the session ended, in the store or else in the cookie
 	overtook uint64 // the token generation then
 	endedBy  string // which part of the engine
 	lost     []string
@@ -71,6 +73,8 @@ func (w *world) observe(o *op) {
 		w.fail("R3", "%s wrote tokens of a session that has ended", o)
 	case was.ended != "" && now.ended == "":
 		w.fail("R3", "%s brought a session back", o)
+	case was.ended != "" && (now.ended != was.ended || now.keep != was.keep || now.failed != was.failed || now.lease != was.lease):
+		w.fail("R3", "%s wrote over the end of a session", o)
 	case now.ended == "" && generation < was.rec.tokenGeneration:
 		w.fail("fencing", "%s set the token generation back from %d to %d", o, was.rec.tokenGeneration, generation)
 	}
@@ -95,7 +99,8 @@ func (w *world) observe(o *op) {
 	case o.role == "lease":
 		who.leased, who.holder = now.lease.tokenGeneration, now.lease.holder
 	case now.ended != "" && was.ended == "":
-		ms.endedBy, ms.atEnd, ms.overtook = o.role, was.rec.refreshToken, was.rec.tokenGeneration
+		ms.endedBy, ms.overtook = o.role, was.rec.tokenGeneration
+		ms.atEnd = cmp.Or(was.rec.refreshToken, ms.first)
 		if o.role != "settle" {
 			break
 		}
@@ -143,6 +148,10 @@ func (w *world) judge() {
 	}
 	for _, a := range w.actors {
 		w.judgeActor(a)
+	}
+	crashed := slices.ContainsFunc(w.replicas, func(r *replica) bool { return r.dead })
+	if w.doubted && !crashed && !slices.ContainsFunc(w.server.calls, func(c *call) bool { return c.orphan || c.overtaken }) {
+		w.fail("events", "a refresh token is said to be in doubt, and all calls were answered")
 	}
 }
 
@@ -204,16 +213,16 @@ func (w *world) generationOf(r *refreshToken) uint64 {
 }
 
 // maySpend reports whether the loss of the session is the server's doing, after what has happened: without a grace period the
-// call that was in flight may cost the session, and no other.
+// call that was in flight may cost the session, and no other; with one, two such calls may.
 func (w *world) maySpend(g *modelGrant) bool {
-	switch {
-	case w.troubles > 1: // it is told what has become of it, and that is all
-		return true
-	case w.s.server == grace || w.s.server == static:
-		return false
-	}
 	return slices.ContainsFunc(w.server.calls, func(c *call) bool {
-		return c.grant == g && (c.orphan && c.child != nil || c.overtaken && (c.child != nil || w.s.server == strict))
+		switch hit := c.orphan || c.overtaken; {
+		case c.grant != g || !hit || w.s.server == static:
+			return false
+		case w.s.server == grace:
+			return w.troubles > 1
+		}
+		return c.child != nil || c.overtaken && w.s.server == strict
 	})
 }
 
@@ -239,8 +248,8 @@ func (w *world) judgeActor(a *actor) {
 	}
 	var e *client.Error
 	ended := errors.As(a.err, &e) && (e.Code == ErrSessionEnded || errors.Is(e, client.ErrGrantRevoked))
-	if a.late && !a.logsOut && !ended {
-		w.fail("R3", "%s came after the end and got %v", a.name, a.err)
+	if a.late && !a.logsOut && a.err == nil {
+		w.fail("R3", "%s came after the end and was served", a.name)
 	}
 	if a.got != nil && a.err == nil {
 		g := w.server.grants[a.got.Subject()]

@@ -5,6 +5,7 @@ package session
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,82 +15,79 @@ import (
 	"time"
 )
 
-// mutant is the engine with one line changed, the scenario that shows it, and the invariant that it breaks.
+// mutant is the engine without one of its precautions, the scenario that shows it, and the invariant that breaks.
 type mutant struct {
-	name, file, old, new string
-	scenario, breaks     string
+	name             string
+	edits            []edit
+	scenario, breaks string
 }
+
+// edit replaces a text that is once in a file.
+type edit struct{ file, old, new string }
 
 var mutants = []mutant{
-	{"no re-read under the lease", "transaction.go",
-		`m.shared.entries.swap(ctx, &t.key, read.version, &e,`,
-		`m.shared.entries.swap(ctx, &t.key, func() int64 { v, _, _ := m.shared.entries.get(ctx, &t.key, new(entry)); return v }(), &e,`,
-		"calm/cookie/strict", "R8"},
-	{"no lease is respected", "transaction.go",
-		`case t.heldByOther(e) && !stood:`,
-		`case t.heldByOther(e) && !stood && false:`,
-		"calm/store/strict", "R8"},
-	{"no fencing", "outcome.go",
-		`case e.rec.tokenGeneration > generation: // fenced:`,
-		`case e.rec.tokenGeneration > generation+9: // fenced:`,
-		"apart/cookie/grace", "fencing"},
-	{"a loser compares no generation", "outcome.go",
-		`case e.rec.tokenGeneration > generation: // a loser`,
-		`case e.rec.tokenGeneration > generation+9: // a loser`,
-		"apart/store/lenient", "R6"},
-	{"a loser compares no holder", "outcome.go",
-		`case !t.mine(e) && e.lease.held(generation):`,
-		`case !t.mine(e) && e.lease.held(generation) && false:`,
-		"apart/cookie/lenient", "R6"},
-	{"no tombstone is seen", "outcome.go",
-		`case e.ended != "": // R3`,
-		`case e.ended == "-": // R3`,
-		"logout/cookie/strict", "R3"},
-	{"what comes late is not revoked", "outcome.go",
-		`m.shared.work.start(func() { m.revoke(ctx, t.srv, got) })`,
-		``,
-		"logout/store/strict", "R3"},
-	{"no intent", "transaction.go",
-		`			f.spent++`,
-		``,
-		"alive/store/strict", "R1"},
-	{"a third time", "transaction.go",
-		`case f.spent >= maxSends: // there`,
-		`case f.spent >= maxSends+9: // there`,
-		"twice/cookie/strict", "R1"},
-	{"no renewal", "transaction.go",
-		`for pause(ctx, leaseTime/3) == nil {`,
-		`for false {`,
-		"calm/cookie/strict", "R8"},
-	{"a lease that stands still", "transaction.go",
-		`			e.lease.beat++`,
-		``,
-		"calm/store/strict", "R8"},
-	{"a lease that failed is not withdrawn", "transaction.go",
-		`return t.settle(ctx, func() {}, t.withdraw(m.storeFailed(ctx, &t.rec, err)))`,
-		`return nil, false, m.storeFailed(ctx, &t.rec, err)`,
-		"store/cookie/strict", "events"},
-	{"the request's context", "refresh.go",
-		`background), context.WithoutCancel(ctx)`,
-		`background), ctx`,
-		"gone/store/strict", "R4"},
-	{"a result is offered once", "outcome.go",
-		`for pause(ctx, settleRetry) == nil {`,
-		`for false {`,
-		"store/cookie/strict", "R7"},
-	{"no merge", "outcome.go",
-		`e.rec.tokens, e.rec.id = next, t.rec.id`,
-		`e.rec = t.rec
-		e.rec.tokens = next`,
-		"save/store/strict", "merge"},
-	{"a flight for everybody", "refresh.go",
-		`return flightKey{r.id, r.issuer,`,
-		`return flightKey{sessionID{}, r.issuer,`,
-		"users/cookie/strict", "R2"},
+	{"no re-read under the lease", []edit{
+		{"transaction.go", `m.shared.entries.swap(ctx, &t.key, read.version, &e,`, `m.shared.entries.swap(ctx, &t.key, func() int64 { v, _, _ := m.shared.entries.get(ctx, &t.key, new(entry)); return v }(), &e,`},
+	}, "calm/cookie/strict", "R8"},
+	{"no lease is respected", []edit{
+		{"transaction.go", `case t.heldByOther(e) && !stood:`, `case t.heldByOther(e) && !stood && false:`},
+	}, "calm/store/strict", "R8"},
+	{"no fencing", []edit{
+		{"outcome.go", `case e.rec.tokenGeneration > generation: // fenced:`, `case e.rec.tokenGeneration > generation+9: // fenced:`},
+	}, "apart/cookie/grace", "fencing"},
+	{"a loser compares no generation", []edit{
+		{"outcome.go", `case e.rec.tokenGeneration > generation: // a loser`, `case e.rec.tokenGeneration > generation+9: // a loser`},
+	}, "apart/store/lenient", "R6"},
+	{"a loser compares no holder", []edit{
+		{"outcome.go", `case !t.mine(e) && e.lease.held(generation):`, `case !t.mine(e) && e.lease.held(generation) && false:`},
+	}, "apart/cookie/lenient", "R6"},
+	{"no tombstone is seen", []edit{
+		{"outcome.go", `case e.ended != "": // R3`, `case e.ended == "-": // R3`},
+	}, "logout/cookie/strict", "R3"},
+	{"a failure sees no tombstone", []edit{
+		{"outcome.go", `		case e.ended != "":
+			o.err = fail`, `		case e.ended == "-":
+			o.err = fail`},
+	}, "peer/cookie/strict", "R3"},
+	{"what comes late is not revoked", []edit{
+		{"outcome.go", `m.shared.work.start(func() { m.revoke(ctx, t.srv, got) })`, ``},
+	}, "logout/store/strict", "R3"},
+	{"nobody hands in what the cookie has", []edit{
+		{"load.go", `if e.due {`, `if false {`},
+	}, "peer/cookie/strict", "R3"},
+	{"no intent", []edit{
+		{"transaction.go", `			f.spent++`, ``},
+	}, "alive/store/strict", "R1"},
+	{"a third time", []edit{
+		{"transaction.go", `case t.usedUp(f, now): // there`, `case t.usedUp(f, now) && false: // there`},
+	}, "twice/cookie/strict", "R1"},
+	{"no renewal", []edit{
+		{"transaction.go", `for next := time.Now().Add(beatTime); pause(ctx, time.Until(next)) == nil; next = next.Add(beatTime) {`, `for false {`},
+	}, "calm/cookie/strict", "R8"},
+	{"a lease that stands still", []edit{
+		{"transaction.go", `			e.lease.beat++`, ``},
+	}, "calm/store/strict", "R8"},
+	{"a lease that failed is not withdrawn", []edit{
+		{"transaction.go", `return t.settle(ctx, func() {}, t.withdraw(m.storeFailed(ctx, &t.rec, err)))`, `return nil, false, m.storeFailed(ctx, &t.rec, err)`},
+	}, "store/cookie/strict", "events"},
+	{"the request's context", []edit{
+		{"refresh.go", `background), context.WithoutCancel(ctx)`, `background), ctx`},
+		{"transaction.go", `ctx = context.WithoutCancel(ctx) // it may`, `// it may`},
+	}, "gone/store/strict", "R4"},
+	{"a result is offered once", []edit{
+		{"outcome.go", `for pause(ctx, settleRetry) == nil {`, `for false {`},
+	}, "store/cookie/strict", "R7"},
+	{"no merge", []edit{
+		{"outcome.go", `e.rec.tokens, e.rec.id = next, t.rec.id`, `e.rec = t.rec
+		e.rec.tokens = next`},
+	}, "save/store/strict", "merge"},
+	{"a flight for everybody", []edit{
+		{"refresh.go", `return flightKey{r.id, r.issuer,`, `return flightKey{sessionID{}, r.issuer,`},
+	}, "users/cookie/strict", "R2"},
 }
 
-// TestModelFindsBugs takes one line of the engine away at a time and shows that TestModel notices. What it takes away
-// it does not find any more when the engine has changed: then say here what that line is now.
+// TestModelFindsBugs takes one precaution of the engine away at a time and shows that TestModel notices. What it takes away
+// it does not find any more when the engine has changed: then say here what it is now.
 func TestModelFindsBugs(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the package once for each bug")
@@ -141,21 +139,21 @@ func TestModelFindsBugs(t *testing.T) {
 
 // overlay writes the mutant beside the engine, and returns the file that says so to the go command.
 func (m *mutant) overlay(t *testing.T, folder string, replace map[string]string) string {
-	source, err := os.ReadFile(filepath.Join(folder, m.file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := strings.Count(string(source), m.old); n != 1 {
-		t.Fatalf("%s has %q %d times, and must have it once", m.file, m.old, n)
-	}
 	temp := t.TempDir()
-	changed := filepath.Join(temp, m.file)
-	if err := os.WriteFile(changed, []byte(strings.Replace(string(source), m.old, m.new, 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	all := map[string]string{filepath.Join(folder, m.file): changed}
-	for old, now := range replace {
-		all[old] = now
+	all := maps.Clone(replace)
+	for _, e := range m.edits {
+		source, err := os.ReadFile(filepath.Join(folder, e.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(string(source), e.old); n != 1 {
+			t.Fatalf("%s has %q %d times, and must have it once", e.file, e.old, n)
+		}
+		changed := filepath.Join(temp, e.file)
+		if err := os.WriteFile(changed, []byte(strings.Replace(string(source), e.old, e.new, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		all[filepath.Join(folder, e.file)] = changed
 	}
 	text, err := json.Marshal(map[string]any{"Replace": all})
 	if err != nil {

@@ -238,7 +238,7 @@ func (w *world) logIn(subject string) {
 		panic(err)
 	}
 	key := sessionKey(s.rec.id)
-	ms := &modelSession{subject: subject, key: key, tokens: map[uint64]string{1: string(t.AccessToken)}}
+	ms := &modelSession{subject: subject, key: key, first: string(t.RefreshToken), tokens: map[uint64]string{1: string(t.AccessToken)}}
 	for _, l := range h["Set-Cookie"] {
 		pair, _, _ := strings.Cut(l, ";")
 		ms.cookie = append(ms.cookie, pair)
@@ -297,11 +297,13 @@ func (w *work) isIdle() bool {
 
 // event hears what operators hear.
 func (w *world) event(_ context.Context, e client.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	switch e.Kind {
-	case EventRefreshInDoubt, EventGrantLost, EventReuseSuspected, client.EventSessionEnded:
-		w.mu.Lock()
+	case EventRefreshInDoubt:
+		w.told, w.doubted = true, true
+	case EventGrantLost, EventReuseSuspected, client.EventSessionEnded:
 		w.told = true
-		w.mu.Unlock()
 	}
 }
 

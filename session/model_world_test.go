@@ -26,8 +26,8 @@ type world struct {
 	sessions map[string]*modelSession // by the key of the entry
 	probe    *vault
 
+	begins atomic.Bool // nobody asks who calls
 	mu     sync.Mutex
-	begins atomic.Bool
 	free   bool // nothing parks: before and after the part that is explored
 	over   bool // all that is left goes home
 	renews bool // renewals do not park
@@ -37,7 +37,8 @@ type world struct {
 
 	troubles, slows int    // so far
 	last            *actor // who moved
-	told            bool   // an event says that a refresh token may be lost
+	told            bool   // an event says that a session may be lost
+	doubted         bool   // or a refresh token
 
 	wrongMu sync.Mutex
 	wrong   []string
@@ -65,8 +66,8 @@ type actor struct {
 	logsOut, saves        bool
 	err                   error
 	got                   *Session
-	late                  bool   // it looked at the session after a logout had succeeded
-	looked                bool   // at the session at all
+	late                  bool   // the session had ended when it looked at it first
+	looked                bool   // at it at all
 	seen                  int    // how much had happened when its refresh looked at the entry
 	leased                uint64 // the token generation of its lease
 	holder                [16]byte

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -9,9 +10,13 @@ import (
 	"time"
 )
 
-// maxIdleClaims bounds the states that were used up to no effect. Anybody can make them, without an account anywhere, so they
-// are kept in this process only; with more, the one that would end first goes, and all that can be done twice then is to fail.
-const maxIdleClaims = 1 << 16
+// memoryHere bounds what this process remembers without a store in any case: the states that were used up to no effect, and what
+// it has reported. Anybody can make those, without an account anywhere; with more, what would end first goes, and all that
+// can be done twice then is to fail, and to say so.
+const memoryHere = 32 << 20
+
+// toldFor is how long an event that each request of a session would repeat is not repeated.
+const toldFor = 10 * time.Minute
 
 // claim is a hash of a state.
 type claim [sha256.Size]byte
@@ -101,15 +106,23 @@ func (m *Manager) takenHere(c claim) bool {
 }
 
 func (m *Manager) takenIdly(c claim) bool {
-	_, idle := m.shared.idle.get(c, m.now())
-	return idle
+	key := newStoreKey(keyIdle, c[:])
+	_, _, taken := m.shared.here.get(key[:])
+	return taken
 }
 
 // takeIdly uses a state up for one who does nothing but fail, and reports whether it was not used up before.
 func (m *Manager) takeIdly(c claim, deadline time.Time) (first bool) {
-	m.shared.idle.update(c, m.now(), func(_ struct{}, old time.Time) (struct{}, time.Time) {
-		first = old.IsZero()
-		return struct{}{}, deadline
-	})
-	return first
+	return m.note(newStoreKey(keyIdle, c[:]), deadline.Sub(m.now()))
+}
+
+// firstHere reports whether texts have not been noted in this process for a while, and notes them.
+func (m *Manager) firstHere(kind byte, texts ...[]byte) bool {
+	sum := sha256.Sum256(bytes.Join(texts, []byte{0}))
+	return m.note(newStoreKey(kind, sum[:]), toldFor)
+}
+
+func (m *Manager) note(key storeKey, ttl time.Duration) (first bool) {
+	_, err := m.shared.here.Swap(context.Background(), string(key[:]), 0, nil, ttl)
+	return !errors.Is(err, ErrConflict)
 }

@@ -31,6 +31,10 @@ func (t *transaction) settle(ctx context.Context, stop func(), o *outcome) (*tok
 		return o.next, o.again, o.err
 	}
 	m := t.m
+	if tooLong(err) && o.unwritten != nil {
+		stop()
+		return nil, false, t.outgrown(ctx, o.unwritten)
+	}
 	_ = m.storeFailed(ctx, &t.rec, err)
 	m.shared.unsettled.put(t.rec.flight(), o.unwritten)
 	m.shared.work.start(func() {
@@ -53,6 +57,16 @@ func (t *transaction) settle(ctx context.Context, stop func(), o *outcome) (*tok
 		return o.unwritten, false, nil
 	}
 	return nil, false, err
+}
+
+// outgrown ends a session whose tokens no store takes: the refresh token that it has is spent, and nobody may send it again.
+func (t *transaction) outgrown(ctx context.Context, next *tokens) error {
+	if _, err := t.m.end(ctx, &t.rec, outgrown); err != nil {
+		return err
+	}
+	lost := (&Session{rec: t.rec}).with(next).Tokens()
+	t.m.shared.work.start(func() { t.m.revoke(ctx, t.srv, lost) })
+	return fail(ErrSessionEnded, outgrown)
 }
 
 // write is one attempt.
@@ -112,8 +126,10 @@ func (t *transaction) keep(ctx context.Context, got *client.Tokens) *outcome {
 			kind = EventLeaseLost // and nobody is ahead: there is nothing better than what we have
 		}
 		// Whatever else was written meanwhile stays.
+		if e.ahead() <= generation { // else somebody has had these tokens from a cookie, and is at it
+			e.lease, e.failed = lease{}, failure{}
+		}
 		e.rec.tokens, e.rec.id = next, t.rec.id
-		e.lease, e.failed = lease{}, failure{}
 		o.next = &next
 		return true
 	}
@@ -148,11 +164,13 @@ func (t *transaction) keep(ctx context.Context, got *client.Tokens) *outcome {
 // withdraw is the outcome of a lease that may have been taken, and nothing was sent.
 func (t *transaction) withdraw(err error) *outcome {
 	return &outcome{err: err, after: func() {}, change: func(e *entry, _ int64) bool {
-		if e.ended != "" || !t.mine(e) {
+		switch {
+		case e.ended != "", e.lease.tokenGeneration != 0 && !t.mine(e):
 			return false
+		case t.mine(e):
+			e.lease, e.failed = lease{}, t.before
 		}
-		e.lease, e.failed = lease{}, t.before
-		return true
+		return true // a new version: our write may still be on its way, and must find that it is late
 	}}
 }
 
@@ -175,7 +193,7 @@ func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
 	switch {
 	case t.srv.Rotation().Reusable:
 	case answered(err):
-		f.spent = maxSends
+		f.spent = spentForCertain
 	case spent(err):
 		f.spent++
 		wasInDoubt = true
@@ -190,9 +208,10 @@ func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
 
 	ended := false
 	o := &outcome{}
+	lostNow := false
 	o.change = func(e *entry, version int64) bool {
 		own := ended && e.ended == reason // the answer to our write was lost
-		ended, o.next, o.err, o.again = false, nil, nil, false
+		ended, lostNow, o.next, o.err, o.again = false, false, nil, nil, false
 		switch {
 		case own:
 			ended, o.err = true, final
@@ -205,6 +224,9 @@ func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
 			return false
 		case e.rec.tokenGeneration > generation: // a loser never ends a winner's session
 			o.next = &e.rec.tokens
+			return false
+		case e.ahead() > generation: // the same, where only a cookie has the newer tokens
+			o.again = true
 			return false
 		case !t.mine(e) && e.lease.held(generation): // somebody has taken over, and will know better
 			o.again = true
@@ -221,7 +243,7 @@ func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
 		}
 		e.lease, e.failed = lease{}, known
 		o.err = later(err, wait)
-		if known.spent >= maxSends {
+		if lostNow = t.usedUp(known, now); lostNow {
 			o.err = lost(err)
 		}
 		return true
@@ -230,7 +252,7 @@ func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
 		if ended {
 			if reason == "grant_revoked" && t.before.spent == 0 { // ATK-F21
 				m.shared.counters.reuseSuspected.Add(1)
-				m.report(ctx, EventReuseSuspected, &t.rec, "", nil)
+				m.report(ctx, EventReuseSuspected, &t.rec, "", err)
 			}
 			m.report(ctx, client.EventSessionEnded, &t.rec, reason, nil)
 			if reason == "id_token" {
@@ -241,6 +263,9 @@ func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
 		if wasInDoubt {
 			m.shared.counters.inDoubt.Add(1)
 			m.report(ctx, EventRefreshInDoubt, &t.rec, err.Reason, err)
+		}
+		if lostNow {
+			m.reportOnce(ctx, EventGrantLost, &t.rec, "", o.err)
 		}
 	}
 	return o

@@ -78,7 +78,7 @@ func (m *Manager) fresh(w http.ResponseWriter, r *http.Request, srv server, s *S
 		}
 		return m.show(w, r, s, srv)
 	}
-	if alive && !errors.Is(err, ErrSessionEnded) && !errors.Is(err, client.ErrGrantRevoked) {
+	if alive && s.rec.alive(m.now()) && !errors.Is(err, ErrSessionEnded) && !errors.Is(err, client.ErrGrantRevoked) {
 		m.shared.counters.servedStale.Add(1)
 		return s, nil
 	}

@@ -44,6 +44,7 @@ type member struct {
 	obtained int64             // as in the record
 	absolute int64             // its deadline, seconds since 1970
 	sid      bool              // it has one
+	ended    bool              // a logout has named it, and may have ended it already
 }
 
 // struck reports whether a logout of the roster has ended such a session.
@@ -51,7 +52,34 @@ func (l *roster) struck(obtained int64, sid bool) bool {
 	return obtained <= l.all || !sid && obtained <= l.alone
 }
 
-const rosterVersion = 1
+// name marks whom a logout concerns, and returns them: who is in the roster when the logout is first written there, whatever the clocks
+// of processes say, and when it is written again, the same. If a logout is repeated that came to nothing, logins since then are
+// told by the moment.
+func (l *roster) name(arrived int64, alone, repeated bool, now time.Time) (concerned []member) {
+	mark := &l.all
+	if alone {
+		mark = &l.alone
+	}
+	again := *mark == arrived
+	*mark = max(*mark, arrived)
+	for i := range l.members {
+		s := &l.members[i]
+		if !again && !(alone && s.sid) && !(repeated && s.obtained > arrived) {
+			s.ended = true
+		}
+		if s.ended && s.absolute > now.Unix() {
+			concerned = append(concerned, *s)
+		}
+	}
+	return concerned
+}
+
+const (
+	rosterVersion = 1
+	// The flags of a member.
+	memberSID   = 1
+	memberEnded = 2
+)
 
 // AppendBinary writes the roster.
 func (l *roster) AppendBinary(b []byte) ([]byte, error) {
@@ -61,11 +89,14 @@ func (l *roster) AppendBinary(b []byte) ([]byte, error) {
 	}
 	b = appendString(b, l.reason)
 	for _, s := range l.members {
-		sid := byte(0)
+		flags := byte(0)
 		if s.sid {
-			sid = 1
+			flags |= memberSID
 		}
-		b = append(append(b, s.hash[:]...), sid)
+		if s.ended {
+			flags |= memberEnded
+		}
+		b = append(append(b, s.hash[:]...), flags)
 		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(s.obtained)), uint64(s.absolute))
 	}
 	return b, nil
@@ -86,11 +117,11 @@ func (l *roster) UnmarshalBinary(b []byte) error {
 	l.members = make([]member, 0, n)
 	for range n {
 		var s member
-		if len(d.b) < len(s.hash)+1 || d.b[len(s.hash)] > 1 {
+		if len(d.b) < len(s.hash)+1 || d.b[len(s.hash)] > memberSID|memberEnded {
 			return errRecord
 		}
 		d.b = d.b[copy(s.hash[:], d.b):]
-		s.sid, d.b = d.b[0] == 1, d.b[1:]
+		s.sid, s.ended, d.b = d.b[0]&memberSID != 0, d.b[0]&memberEnded != 0, d.b[1:]
 		s.obtained, s.absolute = d.int64(), d.int64()
 		l.members = append(l.members, s)
 	}
@@ -157,7 +188,7 @@ func (m *Manager) rostersOf(rec *record) (keys []storeKey) {
 	return append(keys, m.subjectRosters(rec.issuer, rec.subject, int(hash[0])%m.shards())...)
 }
 
-// enrol enters a session that is about to be made, so that logouts find it. Failure: ErrSessionEnded if one was faster
+// enrol enters a session that is about to be made, or may be missing, so that logouts find it. Failure: ErrSessionEnded if one was faster
 // (ATK-O19); ErrStore.
 func (m *Manager) enrol(ctx context.Context, rec *record, now time.Time) error {
 	switch reason, err := m.struck(ctx, rec); {
@@ -175,11 +206,15 @@ func (m *Manager) enrol(ctx context.Context, rec *record, now time.Time) error {
 		var surplus *member
 		_, err := update(ctx, m.shared.rosters, &key, nil, func(l *roster, _ int64) (time.Time, error) {
 			struck, surplus = "", nil
-			if l.struck(me.obtained, me.sid) {
+			i := slices.IndexFunc(l.members, func(s member) bool { return s.hash == me.hash })
+			if l.struck(me.obtained, me.sid) || i >= 0 && l.members[i].ended {
 				struck = l.reason
 				return time.Time{}, nil
 			}
-			l.members = slices.DeleteFunc(l.members, func(s member) bool { return s.absolute <= now.Unix() || s.hash == me.hash })
+			if i >= 0 {
+				return time.Time{}, nil
+			}
+			l.members = slices.DeleteFunc(l.members, func(s member) bool { return s.absolute <= now.Unix() })
 			if len(l.members) >= maxMembers {
 				first := 0
 				for i := range l.members {
@@ -282,10 +317,10 @@ func (m *Manager) epochNow(ctx context.Context) (int64, error) {
 	}
 	age := int64(time.Since(m.shared.started)) + 1
 	looked := e.looked.Load()
-	if looked != 0 && age-looked < int64(epochAge) {
+	if looked != 0 && age-looked < int64(epochAge)/2 {
 		return e.at.Load(), nil
 	}
-	if looked == 0 || age-looked > 2*int64(epochAge) { // the first one, or after a rest: wait for it
+	if looked == 0 || age-looked >= int64(epochAge) { // the first one, or after a rest: wait for it
 		err := m.lookForEpoch(ctx)
 		return e.at.Load(), err
 	}

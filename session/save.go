@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding"
+	"errors"
 	"net/http"
 	"time"
 
@@ -34,13 +35,20 @@ func (m *Manager) put(w http.ResponseWriter, found *cookies.Found, rec *record, 
 
 // Touch moves the idle deadline, seals the session with the newest key, and brings the browser's
 // cookie up to a refresh that happened elsewhere: each only if needed, so that most
-// requests write nothing. Call it before the handler writes. Failure: ErrSessionEnded, with reason "size" if newer tokens
+// requests write nothing. With a store it also makes sure that logouts find the session, should the store have lost what it knew. Call it before the handler writes. Failure: ErrSessionEnded, with reason "size" if newer tokens
 // are longer than browsers keep; ErrCookie with reason "size"; nothing is written to w then. That a store does not answer is no
 // failure here: the next request tries again.
 func (m *Manager) Touch(w http.ResponseWriter, r *http.Request, s *Session) error {
 	idle := min(s.rec.idle, int64(m.shared.cfg.IdleTimeout/time.Second))
 	late := s.read-s.rec.seen >= max(idle/10, 1)
 	var err error
+	if late && m.shared.inShare {
+		if err = m.enrol(r.Context(), &s.rec, m.now()); errors.Is(err, ErrSessionEnded) {
+			ended, _ := asClientError(err)
+			_, _ = m.end(r.Context(), &s.rec, ended.Reason)
+			return err
+		}
+	}
 	switch {
 	case late, s.unsealed, s.stale && !m.shared.inStore:
 		_, err = m.save(w, r, s, nil)
@@ -63,7 +71,7 @@ func (m *Manager) Save(w http.ResponseWriter, r *http.Request, s *Session) (*Ses
 func (m *Manager) save(w http.ResponseWriter, r *http.Request, s *Session, srv server) (*Session, error) {
 	if !m.shared.inStore {
 		next := *s
-		if err := m.consult(r.Context(), &next); err != nil {
+		if err := m.consult(r.Context(), &next, false); err != nil {
 			return nil, err
 		}
 		return m.show(w, r, &next, srv)
@@ -81,6 +89,9 @@ func (m *Manager) save(w http.ResponseWriter, r *http.Request, s *Session, srv s
 			return time.Time{}, storeFault("stale", nil)
 		}
 		if ended != nil {
+			return time.Time{}, nil
+		}
+		if len(s.edits) == 0 && !s.unsealed && e.rec.seen > s.rec.seen { // a request at the same time has done it
 			return time.Time{}, nil
 		}
 		e.rec.seen = max(e.rec.seen, now.Unix())

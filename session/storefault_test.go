@@ -244,7 +244,7 @@ func TestStoreFromTheFuture(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := b.Load(br.request())
-		wantStore(t, err, "corrupt")
+		wantStore(t, err, "clock")
 		time.Sleep(10 * time.Minute)
 		b.refuse(t, ErrSessionEnded, "logout", br.header())
 	})

@@ -103,7 +103,7 @@ func TestFailureWriteLost(t *testing.T) {
 	}{
 		"in doubt":  {client.NewError(client.ErrRefreshInDoubt, "", nil), 1},
 		"transient": {client.NewError(client.ErrTransport, "", nil), 0},
-		"answered":  {client.NewError(client.ErrScope, "extra", nil), 2},
+		"answered":  {client.NewError(client.ErrScope, "extra", nil), spentForCertain},
 	} {
 		t.Run(name, func(t *testing.T) {
 			eachLostWrite(t, func(t *testing.T, all []*bed, lose func(*bed, int)) {

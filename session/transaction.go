@@ -17,9 +17,13 @@ const (
 	// maxSends is how often one refresh token is sent when no usable answer comes: once, and once more when
 	// the access token is dead and there is nothing better to try.
 	maxSends = 2
-	// leaseTime is for how long a lease must have stood still before somebody else takes over. Its holder moves it three
-	// times as often.
-	leaseTime = 3 * time.Second
+	// spentForCertain is how often one counts as sent when a whole answer came and was refused here.
+	spentForCertain = 1 << 20
+	// leaseTime is for how long a lease must have stood still before somebody else takes over.
+	leaseTime = 4 * time.Second
+	// beatTime is how often its holder moves it, and how long it waits for the store to say so. leaseTime is more than
+	// storeTimeout and beatTime together: an answer that is late is not one that does not come.
+	beatTime = time.Second
 	// Who waits for another process looks at the session after firstPoll, later after a sixteenth of what it has waited.
 	firstPoll = 2 * time.Millisecond
 	lastPoll  = 100 * time.Millisecond
@@ -168,6 +172,10 @@ func (t *transaction) judge(ctx context.Context, h *versioned[entry], stood bool
 		return taken, nil, nil
 	case t.mine(e): // the answer to our write was lost
 		return free, nil, nil
+	case e.lease.tokenGeneration > generation && !stood:
+		return taken, nil, nil
+	case e.ahead() > generation: // ours is spent, and what it brought is in another cookie of this session
+		return notNow, nil, later(client.NewError(client.ErrRefreshInDoubt, "superseded", nil), time.Second)
 	}
 	f, now := e.failed.of(generation), t.m.now()
 	needless := t.rec.alive(now) && !t.refused
@@ -176,11 +184,11 @@ func (t *transaction) judge(ctx context.Context, h *versioned[entry], stood bool
 		err := fail(ErrNoToken, "refresh_expired")
 		t.m.report(ctx, client.EventRefreshFailed, &t.rec, "", err)
 		return notNow, nil, err
-	case f.spent >= maxSends && needless:
+	case t.usedUp(f, now) && needless:
 		return notNow, nil, f.err()
-	case f.spent >= maxSends: // there is no third time, so only a login helps
+	case t.usedUp(f, now): // there is no third time, so only a login helps
 		err := lost(f.err())
-		t.m.report(ctx, EventGrantLost, &t.rec, "", err)
+		t.m.reportOnce(ctx, EventGrantLost, &t.rec, "", err)
 		return notNow, nil, err
 	case now.UnixMilli() < f.until && !t.heldByOther(e):
 		return notNow, nil, later(f.err(), time.UnixMilli(f.until).Sub(now))
@@ -194,6 +202,12 @@ func (t *transaction) heldByOther(e *entry) bool {
 	return e.lease.held(t.rec.tokenGeneration) && e.lease.holder != t.holder
 }
 
+// usedUp reports whether a refresh token is not to be sent any more. Within the server's grace period it may be, as often as
+// answers are lost.
+func (t *transaction) usedUp(f failure, now time.Time) bool {
+	return f.spent >= spentForCertain || f.spent >= maxSends && !t.inGrace(f, now)
+}
+
 // inGrace reports whether a refresh token that may be spent can be sent again without harm.
 func (t *transaction) inGrace(f failure, now time.Time) bool {
 	return now.Before(time.UnixMilli(f.sentAt).Add(t.srv.Rotation().Grace))
@@ -203,7 +217,7 @@ func (t *transaction) inGrace(f failure, now time.Time) bool {
 // it. again is that somebody else was faster.
 func (t *transaction) win(ctx context.Context, read *versioned[entry]) (next *tokens, again bool, err error) {
 	m, generation := t.m, t.rec.tokenGeneration
-	e, version := read.value, read.version
+	e, version, began := read.value, read.version, time.Now()
 	interrupted := t.heldByOther(&e)
 	if !t.mine(&e) {
 		t.before = e.failed.of(generation)
@@ -230,6 +244,11 @@ func (t *transaction) win(ctx context.Context, read *versioned[entry]) (next *to
 		m.report(ctx, EventRefreshInDoubt, &t.rec, "interrupted", failure{}.err())
 	}
 	t.held = versioned[entry]{e, version}
+	if time.Since(began) > beatTime { // somebody may have watched it for that long
+		if lost, err := t.beat(ctx); lost || err != nil {
+			return t.settle(ctx, func() {}, t.withdraw(later(client.NewError(client.ErrTimeout, "late", nil), time.Second)))
+		}
+	}
 	ctx = context.WithoutCancel(ctx) // it may have waited long for its turn; from here on nothing may be cut off
 	m.shared.counters.won.Add(1)
 	stop := t.renew(ctx)
@@ -257,21 +276,8 @@ func (t *transaction) renew(ctx context.Context) (stop func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for pause(ctx, leaseTime/3) == nil {
-			t.writing <- struct{}{}
-			lost := false
-			h, err := update(ctx, t.m.shared.entries, &t.key, &t.held, func(e *entry, version int64) (time.Time, error) {
-				if lost = e.ended != "" || e.lease.holder != t.holder; lost {
-					return time.Time{}, nil
-				}
-				e.lease.beat++
-				return e.deadline(&t.m.shared.cfg, t.m.now(), t.absolute(), t.m.shared.inStore), nil
-			})
-			if err == nil && !lost {
-				t.held = h
-			}
-			<-t.writing
-			if lost {
+		for next := time.Now().Add(beatTime); pause(ctx, time.Until(next)) == nil; next = next.Add(beatTime) {
+			if lost, _ := t.beat(ctx); lost {
 				return // what becomes of the call is settled with whoever has it now
 			}
 		}
@@ -280,4 +286,23 @@ func (t *transaction) renew(ctx context.Context) (stop func()) {
 		cancel()
 		<-done
 	}
+}
+
+// beat moves the lease once. lost is that we have it no more.
+func (t *transaction) beat(ctx context.Context) (lost bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, beatTime)
+	defer cancel()
+	t.writing <- struct{}{}
+	defer func() { <-t.writing }()
+	h, err := update(ctx, t.m.shared.entries, &t.key, &t.held, func(e *entry, version int64) (time.Time, error) {
+		if lost = e.ended != "" || e.lease.holder != t.holder; lost {
+			return time.Time{}, nil
+		}
+		e.lease.beat++
+		return e.deadline(&t.m.shared.cfg, t.m.now(), t.absolute(), t.m.shared.inStore), nil
+	})
+	if err == nil && !lost {
+		t.held = h
+	}
+	return lost, err
 }

@@ -6,6 +6,7 @@ import (
 	"encoding"
 	"encoding/base64"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/sallyport/sallyport/client"
@@ -14,7 +15,7 @@ import (
 
 const (
 	// storeTimeout bounds one call of a store.
-	storeTimeout = 3 * time.Second
+	storeTimeout = 2 * time.Second
 	// maxConflicts is how often a change is tried again because somebody else was faster.
 	maxConflicts = 100
 	// storeRetry is when to come back after a store has failed.
@@ -27,6 +28,9 @@ const (
 	keyOnce    = 'o'
 	keyRoster  = 'r'
 	keyToken   = 't'
+	// In this process only.
+	keyIdle  = 'i'
+	keyEvent = 'e'
 )
 
 // storeKey is a kind and a hash, in the alphabet that every store takes. A dump of the keys shows nobody.
@@ -74,9 +78,7 @@ func (v *vault) get(ctx context.Context, key *storeKey, dst value) (version int6
 			return 0, false, nil
 		}
 	} else {
-		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-		defer cancel()
-		if raw, version, err = v.store.Get(ctx, string(key[:])); err != nil {
+		if raw, version, err = v.read(ctx, string(key[:])); err != nil {
 			if errors.Is(err, ErrNotFound) {
 				return 0, false, nil
 			}
@@ -92,9 +94,45 @@ func (v *vault) get(ctx context.Context, key *storeKey, dst value) (version int6
 		return version, false, errPast // an old backup, or a store that keeps what has ended
 	case err == nil:
 		return 0, false, storeFault("version", nil)
+	case refused != nil && refused.Reason == seal.Expired:
+		return 0, false, storeFault("clock", err)
 	}
 	return 0, false, storeFault("corrupt", err)
 }
+
+// read is Store.Get. A request that goes away does not interrupt it: a driver may throw its connection away for that.
+func (v *vault) read(ctx context.Context, key string) (raw []byte, version int64, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	defer containStore(&err)
+	return v.store.Get(ctx, key)
+}
+
+// write is Store.Swap, in the same way.
+func (v *vault) write(ctx context.Context, key string, old int64, raw []byte, ttl time.Duration) (version int64, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	defer containStore(&err)
+	return v.store.Swap(ctx, key, old, raw, ttl)
+}
+
+// bounded is ctx without its cancellation, with its deadline, and storeTimeout at most.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit := storeTimeout
+	if d, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(d))
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), limit)
+}
+
+// containStore turns a panic of a store into an error. What it panicked with is not ours to print.
+func containStore(err *error) {
+	if recover() != nil {
+		*err = errStorePanic
+	}
+}
+
+var errStorePanic = errors.New("session: the store panicked")
 
 // errPast is what get returns, with the version, of a record whose own deadline has passed: it counts as none, but is there.
 var errPast = errors.New("session: past its deadline")
@@ -109,9 +147,7 @@ func (v *vault) swap(ctx context.Context, key *storeKey, old int64, src value, d
 	if err != nil {
 		return 0, cookieError(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	version, err = v.store.Swap(ctx, string(key[:]), old, raw, ttl)
+	version, err = v.write(ctx, string(key[:]), old, raw, ttl)
 	if err != nil && !errors.Is(err, ErrConflict) {
 		err = storeError(err)
 	}
@@ -125,7 +161,12 @@ func update[V any, P interface {
 	*V
 	value
 }](ctx context.Context, v *vault, key *storeKey, from *versioned[V], change func(dst *V, version int64) (time.Time, error)) (versioned[V], error) {
-	for range maxConflicts {
+	for n := range maxConflicts {
+		if n > 3 { // many at once: let each other by
+			if err := pause(ctx, rand.N(min(time.Duration(n)*time.Millisecond, 20*time.Millisecond))); err != nil {
+				return versioned[V]{}, storeFault("conflict", nil)
+			}
+		}
 		var h versioned[V]
 		if from != nil {
 			h, from = *from, nil
@@ -161,6 +202,8 @@ type versioned[V any] struct {
 // storeError is what a store's failure means: nothing about the user. What it says itself stays inside.
 func storeError(err error) *client.Error {
 	switch {
+	case err == errStorePanic:
+		return storeFault("panic", nil)
 	case errors.Is(err, ErrFull):
 		return storeFault("full", err)
 	case errors.Is(err, context.Canceled):

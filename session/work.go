@@ -67,7 +67,7 @@ func (m *Manager) Shutdown(ctx context.Context) error { return m.shared.work.wai
 // revokes its tokens with them. Package middleware does it.
 func (m *Manager) Know(clients ...*client.Client) {
 	for _, c := range clients {
-		m.shared.servers.remember(c)
+		m.shared.servers.all.Store(registrationOf(c), server(c)) // the last one has the newest secret
 	}
 }
 

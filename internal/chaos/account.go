@@ -37,11 +37,10 @@ type Account struct {
 	SetBack    int            // of these, those of which the store has an older state than the browser knows: they are not served until they expire
 }
 
-// What may happen to a refresh token. Alone, causeReset explains no loss.
+// What may happen to a refresh token.
 const (
 	causeKill  = "its call was in flight at a kill"
 	causeAfter = "its answer was lost after the server had rotated"
-	causeReset = "its request was reset"
 	// One guarded retry is all that a refresh token gets (R1), in a grace window too.
 	causeTwice = "two answers in a row were lost or in flight at a kill"
 	causeStore = "the store lost what it had acknowledged"
@@ -108,10 +107,10 @@ func (r *run) account(stuck []int) (*Account, error) {
 	return a, nil
 }
 
-// inFlight reports whether a refresh was under way when its process was killed: the process never said that it kept the result.
+// inFlight reports whether a refresh was under way when its process was killed: the process never said that it kept the result. It
+// may arrive when its process is dead already.
 func (r *run) inFlight(a *arrival, events []event) bool {
-	at, killed := r.killed[a.run]
-	if !killed || at.Before(a.at) {
+	if _, killed := r.killed[a.run]; !killed {
 		return false
 	}
 	return !slices.ContainsFunc(events, func(e event) bool {
@@ -119,8 +118,11 @@ func (r *run) inFlight(a *arrival, events []event) bool {
 	})
 }
 
-// explain says why a session was lost: of the last refresh token that was presented, or the one before, an answer has not reached
-// the store. For the one before, a process that is dead by now may have sent it, and the server taken it late.
+// lateTokens is how many refresh tokens before the last one a slow call may be of, which the server takes when its process is long dead.
+const lateTokens = 3
+
+// explain says why a session was lost: an answer about the last refresh token that was presented has not reached the store, or the
+// server took a call of a dead process late, for a token that had been replaced meanwhile.
 func (r *run) explain(arrivals []*arrival, events []event, at time.Time) (cause, detail string) {
 	var tokens []uint64 // newest first
 	for _, a := range slices.Backward(arrivals) {
@@ -128,34 +130,29 @@ func (r *run) explain(arrivals []*arrival, events []event, at time.Time) (cause,
 			tokens = append(tokens, a.token)
 		}
 	}
-	for _, token := range tokens[:min(2, len(tokens))] {
-		n, causes := 0, map[string]bool{}
-		for _, a := range arrivals {
-			switch {
-			case a.token != token || a.at.After(at):
-				continue
-			case a.fault == resetAfter:
-				causes[causeAfter] = true
-			case r.inFlight(a, events):
+	n, causes := 0, map[string]bool{}
+	for _, a := range arrivals {
+		age := slices.Index(tokens, a.token)
+		switch dead := r.inFlight(a, events); {
+		case a.at.After(at):
+		case age > 0:
+			if age <= lateTokens && dead && a.fault == slow && r.cfg.Grace == 0 {
 				causes[causeKill] = true
-			case a.fault == resetBefore:
-				causes[causeReset] = true
-			default:
-				continue
 			}
+		case a.fault == resetAfter:
+			n, causes[causeAfter] = n+1, true
+		case dead:
+			n, causes[causeKill] = n+1, true
+		case a.fault == resetBefore:
 			n++
 		}
-		switch {
-		case n > 1 && (r.cfg.Grace > 0 || !causes[causeAfter] && !causes[causeKill]):
-			return causeTwice, ""
-		case r.cfg.Grace > 0: // one is what the window is for
-		case causes[causeAfter]:
-			return causeAfter, ""
-		case causes[causeKill]:
-			return causeKill, ""
-		}
 	}
-	if r.twiceInterrupted(events, at) {
+	switch {
+	case r.cfg.Grace == 0 && causes[causeAfter]:
+		return causeAfter, ""
+	case r.cfg.Grace == 0 && causes[causeKill]:
+		return causeKill, ""
+	case n > 1, r.diedTwice(n, events, at):
 		return causeTwice, ""
 	}
 	if r.cfg.PowerLoss && slices.ContainsFunc(r.blackouts, func(b blackout) bool { return b.from.Before(at) }) {
@@ -180,19 +177,28 @@ func (r *run) history(arrivals []*arrival, at time.Time) string {
 // clock is how moments are written.
 const clock = "04:05.000"
 
-// twiceInterrupted reports whether the end was that a process which had taken over from a dead one was killed, too: nobody knows
-// whether either of them sent the refresh token, so each counts as if it had.
-func (r *run) twiceInterrupted(events []event, at time.Time) bool {
-	for _, end := range slices.Backward(events) {
-		if end.Kind != session.EventGrantLost || end.At > at.UnixMicro() {
-			continue
+// diedTwice reports whether a refresh token has had its two tries though only n of them, or none, are known to have arrived: who
+// takes a lease and is killed before it has sent anything counts as if it had, for nobody can know.
+func (r *run) diedTwice(n int, events []event, at time.Time) bool {
+	since, interrupted, over := time.Time{}, 0, false // since it was last well
+	for _, e := range events {
+		switch {
+		case e.At > at.UnixMicro():
+		case e.Kind == client.EventTokenRefreshed, e.Kind == client.EventSessionCreated:
+			since, interrupted, over = time.UnixMicro(e.At), 0, false
+		case e.Kind == session.EventRefreshInDoubt && e.Reason == "interrupted":
+			interrupted++
+		case e.Kind == session.EventGrantLost:
+			over = true
 		}
-		return slices.ContainsFunc(events, func(e event) bool {
-			killed, ok := r.killed[e.Run]
-			return ok && e.Kind == session.EventRefreshInDoubt && e.Reason == "interrupted" && e.Generation == end.Generation && killed.UnixMicro() >= e.At && e.At < end.At
-		})
 	}
-	return false
+	kills := 0
+	for _, killed := range r.killed {
+		if killed.After(since) && !killed.After(at) {
+			kills++
+		}
+	}
+	return n+interrupted > 1 && kills >= interrupted || over && n+kills > 1
 }
 
 // told reports whether the log says of its own why the user was logged out.
@@ -229,7 +235,7 @@ func (r *run) repeated(arrivals []*arrival, events []event) (wrong []string) {
 // killedAt reports whether the process that sent a refresh was killed later.
 func (r *run) killedAt(a *arrival) bool {
 	at, killed := r.killed[a.run]
-	return killed && !at.Before(a.at) && at.Sub(a.at) < settling
+	return killed && at.Sub(a.at) < settling
 }
 
 // away reports whether the store was away for a part of that time.
@@ -255,7 +261,7 @@ func (a *Account) Failures() (list []string) {
 	}
 	add(a.Foreign > 0, "%d answers belonged to somebody else", a.Foreign)
 	add(a.Tasteless > 0, "%d answers were unexpected: %q", a.Tasteless, a.Odd)
-	add(a.Config.Grace > 0 && a.Lost > a.Causes[causeTwice]+a.Causes[causeStore], "%d sessions were lost, and the server has a grace window", a.Lost)
+	add(a.Config.Grace > 0 && a.Lost > a.Causes[causeStore], "%d sessions were lost, and the server has a grace window", a.Lost)
 	add(a.Config.Grace > 0 && a.Revoked > 0, "%d families were revoked, and the server has a grace window", a.Revoked)
 	add(a.Stuck > a.SetBack, "%d sessions are not served", a.Stuck)
 	add(a.Served == 0 || a.Rotations == 0, "nothing happened")

@@ -44,17 +44,20 @@ func TestExplain(t *testing.T) {
 		{"503 is no reason", 0, []*arrival{at(1, 1, "a", unavailable), at(5, 1, "b", "")}, nil, ""},
 		{"in flight at the kill", 0, []*arrival{at(2, 1, "dead", ""), at(7, 1, "b", "")}, nil, causeKill},
 		{"kept before the kill", 0, []*arrival{at(2, 1, "dead", ""), at(7, 1, "b", "")}, []event{happened(2.5, "dead", refreshed, 2)}, ""},
-		{"sent after the kill", 0, []*arrival{at(4, 1, "dead", "")}, nil, ""},
+		{"it arrives after the kill", 0, []*arrival{at(4, 1, "dead", "")}, nil, causeKill},
+		{"quick, and then another token", 0, []*arrival{at(2, 1, "dead", ""), at(7, 2, "b", "")}, nil, ""},
 		{"taken late, after the next refresh", 0, []*arrival{at(2, 1, "dead", slow), at(7, 1, "b", ""), at(10, 2, "b", "")}, []event{happened(7.1, "b", refreshed, 2)}, causeKill},
 		{"long ago", 0, []*arrival{at(1, 1, "a", resetAfter), at(5, 2, "b", ""), at(8, 3, "b", "")}, nil, ""},
 		{"after the loss", 0, []*arrival{at(1, 1, "a", ""), at(50, 1, "a", resetAfter)}, nil, ""},
 		{"in the window one is forgiven", time.Minute, []*arrival{at(1, 1, "a", resetAfter), at(5, 1, "b", "")}, nil, ""},
 		{"in the window a kill is forgiven", time.Minute, []*arrival{at(2, 1, "dead", ""), at(7, 1, "b", "")}, nil, ""},
-		{"both killed before they sent it", 0, nil, []event{interrupted, happened(9, "b", session.EventGrantLost, 2)}, causeTwice},
-		{"one killed before it sent it", 0, nil, []event{interrupted, happened(9, "b", session.EventGrantLost, 3)}, ""},
+		{"both killed before they sent it", 0, nil, []event{happened(9, "b", session.EventGrantLost, 2)}, causeTwice},
+		{"nobody killed since it was well", 0, nil, []event{happened(8, "b", refreshed, 2), happened(9, "b", session.EventGrantLost, 2)}, ""},
+		{"one killed before it sent it, the other reset", time.Minute, []*arrival{at(7, 1, "b", resetBefore)}, []event{interrupted}, causeTwice},
+		{"one killed before it sent it", time.Minute, nil, []event{interrupted}, ""},
 		{"in the window two in a row", time.Minute, []*arrival{at(2, 1, "dead", ""), at(7, 1, "b", resetAfter)}, nil, causeTwice},
 	} {
-		r := &run{cfg: Config{Grace: tc.grace}, killed: map[string]time.Time{"dead": moment(3)}}
+		r := &run{cfg: Config{Grace: tc.grace}, killed: map[string]time.Time{"dead": moment(3), "other": moment(5)}}
 		if got, _ := r.explain(tc.arrivals, tc.events, moment(20)); got != tc.want {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
 		}
@@ -82,7 +85,7 @@ func TestTold(t *testing.T) {
 	}
 }
 
-// A refresh token that is sent again without a reason is found, whatever comes of it. ATK-F01
+// A refresh token that is sent again without a reason is found, whatever comes of it.
 func TestRepeated(t *testing.T) {
 	for _, tc := range []struct {
 		name          string

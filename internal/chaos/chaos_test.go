@@ -31,7 +31,7 @@ func folder(t *testing.T) string {
 }
 
 // Whatever is killed, paused or lost: no session goes but those that the server itself gave up, each accounted for, and nobody sees
-// another one's token. The three arrangements run at the same time. ATK-F12
+// another one's token. The three arrangements run at the same time. ATK-F01, ATK-F10, ATK-F12, ATK-F13
 func TestChaos(t *testing.T) {
 	duration, sessions := 8*time.Second, 60
 	if text := os.Getenv(durationVariable); text != "" {

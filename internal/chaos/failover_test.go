@@ -39,7 +39,7 @@ func backward(arrivals []*arrival, events []event) bool {
 
 // A master of a Redis Cluster is killed under load, with a server that forgives nothing. Until its replica has taken over, its sessions
 // are told to wait, and the others notice nothing; then all are served again. A session is lost only if the cluster had acknowledged
-// its new refresh token and then lost it. ATK-F17
+// its new refresh token and then lost it. ATK-K17
 func TestFailover(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it takes its time")

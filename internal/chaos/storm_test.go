@@ -10,7 +10,7 @@ import (
 )
 
 // A refresh storm is one call and an answer for everybody, in one process and in four, wherever sessions live; and what most
-// applications do is not. Counts only: the figures in time are the command's (cmd/storm). ATK-F01
+// applications do is not. Counts only: the figures in time are the command's (cmd/storm). ATK-F02, ATK-F03
 func TestStorm(t *testing.T) {
 	redis := backing.RedisForTest(t)
 	postgres := backing.PostgresForTest(t)

@@ -96,8 +96,8 @@ func (s *Sealer) appendTo(b []byte, v encoding.BinaryAppender, expires time.Time
 }
 
 // Open opens a text sealed under name and hands the content to v, which must not keep the bytes.
-// The error is an *Error, or whatever v returned. Nothing reaches v unless it is authentic and
-// within its time.
+// The error is an *Error, or whatever v returned. Nothing reaches v unless it is authentic;
+// what is not within its time does, beside the error and Opened, so that the caller can say whose it was.
 func (s *Sealer) Open(name, text string, v encoding.BinaryUnmarshaler) (Opened, error) {
 	return s.OpenAt(s.now(), name, text, v)
 }
@@ -144,6 +144,7 @@ func (s *Sealer) take(now time.Time, plain []byte, stale bool, v encoding.Binary
 	}
 	o := Opened{Issued: issued, Expires: expires, Stale: stale}
 	if !now.Before(expires) || issued.After(now.Add(futureLeeway)) {
+		_ = v.UnmarshalBinary(plain)
 		return o, &Error{Reason: Expired}
 	}
 	return o, v.UnmarshalBinary(plain)
