@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -24,7 +25,7 @@ import (
 type Config struct {
 	// Keys is the ring, newest first, each of at least 32 random bytes (GenerateKey): the first seals, all
 	// open. To rotate, add the new key at the end, everywhere; then put it in front, everywhere; and take the old one away after
-	// AbsoluteTimeout. One process needs no first step.
+	// AbsoluteTimeout: sooner, it leaves sessions that no logout by subject or provider finds. One process needs no first step.
 	Keys [][]byte
 	// Codecs seal instead of our AEAD, for applications that must (SecureCookie, or any other
 	// securecookie.Codec that encrypts): the first seals, all open. If Keys are set as well, they seal and the
@@ -104,6 +105,14 @@ type shared struct {
 	counters  counters
 }
 
+// days writes a bound as people do.
+func days(d time.Duration) string {
+	if d%(24*time.Hour) == 0 {
+		return itoa(int(d/(24*time.Hour))) + " days"
+	}
+	return d.String()
+}
+
 // GenerateKey returns 32 random bytes for Config.Keys.
 func GenerateKey() []byte {
 	k := make([]byte, seal.MinKey)
@@ -135,7 +144,7 @@ func New(cfg Config) (*Manager, error) {
 			*d.value = d.standard
 		}
 		if *d.value < time.Second || *d.value > d.max {
-			return nil, configError("timeout", d.name+": must be between 1 s and "+d.max.String())
+			return nil, configError("timeout", d.name+": must be between 1 s and "+days(d.max))
 		}
 	}
 	if cfg.MaxLogins == 0 {
@@ -172,11 +181,24 @@ func (s *shared) cookies() seal.Purpose {
 	return seal.Session
 }
 
+// futureNotBefore is how far the clock that Config.NotBefore was read from may be ahead.
+const futureNotBefore = 5 * time.Minute
+
+// isNilPointer reports whether an interface holds a pointer to nothing, as after an error that nobody has looked at.
+func isNilPointer(s Store) bool {
+	v := reflect.ValueOf(s)
+	return v.Kind() == reflect.Pointer && v.IsNil()
+}
+
 // place decides where sessions and what is known about them are.
 func (s *shared) place() error {
 	cfg := &s.cfg
 	where := cfg.Coordination
 	switch {
+	case isNilPointer(cfg.Store), isNilPointer(cfg.Coordination):
+		return configError("store", "Store or Coordination is a nil pointer: check the error of Open, or leave the field out")
+	case cfg.NotBefore.After(cfg.Now().Add(futureNotBefore)):
+		return configError("not_before", "NotBefore: is in the future, so no login could succeed")
 	case cfg.Store != nil && cfg.Coordination != nil:
 		return configError("store", "set Store, and sessions live there, or Coordination, and they live in cookies; not both")
 	case cfg.Store != nil:
@@ -187,11 +209,11 @@ func (s *shared) place() error {
 	shared := s.inShare && where.Shared()
 	switch {
 	case s.inShare && len(cfg.Keys) == 0:
-		return configError("keys", "Keys: a store needs Keys, the same in all processes, beside Codecs")
+		return configError("keys", "Keys: give at least one key of 32 random bytes (session.GenerateKey makes one), the same in all processes: Codecs alone do not do with a store")
 	case cfg.Replicas && !shared && s.inStore:
 		return configError("replicas", "several processes serve the application, and the Store is one process's memory: give all of them one Redis or PostgreSQL")
 	case cfg.Replicas && !shared:
-		return configError("replicas", "several processes serve the application, and nothing coordinates them: without Coordination (Redis or PostgreSQL, the same for all) they spend each other's refresh tokens")
+		return configError("replicas", "several processes serve the application, and nothing coordinates them, so they spend each other's refresh tokens: set Store, or Coordination beside cookies, to one Redis or PostgreSQL for all")
 	}
 	return nil
 }

@@ -22,18 +22,18 @@ const (
 	EventStoreEvicted        = "store.evicted"                // what was kept in this process's memory went before its time, as there is no more room
 )
 
-// Counters says how often what has happened since the Manager was made, in this process.
+// Counters says how often each thing has happened since the Manager was made, in this process.
 type Counters struct {
 	Won                 uint64 // refreshes sent to a server
 	Refreshed           uint64 // and what they brought was kept
-	Waited              uint64 // requests that waited for a refresh of another request or process
+	Waited              uint64 // requests that joined a refresh of this process, and waited for it
 	Adopted             uint64 // newer tokens taken over from another process or an earlier refresh
 	ServedStale         uint64 // requests served with the old token while a refresh ran in the background
 	Failed              uint64 // refreshes that failed, whatever the outcome
 	InDoubt             uint64 // refreshes after which a refresh token may be spent, those included that a process began and did not live to tell
-	LeaseLost           uint64
+	LeaseLost           uint64 // refreshes whose lease another process had taken when the answer came
 	ResurrectionBlocked uint64 // tokens that came for a session which had ended
-	ReuseSuspected      uint64
+	ReuseSuspected      uint64 // refresh tokens that were over when they were sent the first time
 	StoreFailed         uint64 // calls of the store that failed
 }
 

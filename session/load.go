@@ -17,7 +17,7 @@ import (
 // nobody knows.
 func (m *Manager) Load(r *http.Request) (*Session, error) { return m.load(r, false) }
 
-// LoadToEnd is Load for who will End the session. It also reads one among more chunks than any of our writes leaves behind,
+// LoadToEnd is Load for a caller that is going to End the session. It also reads one among more chunks than any of our writes leaves behind,
 // so that its tokens can be revoked.
 func (m *Manager) LoadToEnd(r *http.Request) (*Session, error) { return m.load(r, true) }
 

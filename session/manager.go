@@ -94,8 +94,12 @@ func (m *Manager) createFor(w http.ResponseWriter, r *http.Request, issuer, clie
 		return nil, err
 	}
 	for _, o := range old { // ATK-K10, ATK-K19
-		if _, err := m.end(r.Context(), o, replaced); err != nil {
-			_, _ = m.end(r.Context(), &s.rec, "logout") // nobody has its cookie
+		_, err := m.end(r.Context(), o, replaced)
+		if e, ok := asClientError(err); ok && unreadable[e.Reason] {
+			continue // whatever it was, no request can use it
+		}
+		if err != nil {
+			_, _, _ = m.remember(r.Context(), &s.rec, replaced) // nobody has its cookie
 			return nil, err
 		}
 	}
@@ -144,6 +148,9 @@ func (m *Manager) begin(ctx context.Context, rec *record, now time.Time) error {
 	}
 	return nil
 }
+
+// unreadable are the reasons of ErrStore that are about one record and not about the store.
+var unreadable = map[string]bool{"corrupt": true, "version": true, "clock": true}
 
 // draft is a ResponseWriter for lines that are sent later, or not at all.
 type draft http.Header

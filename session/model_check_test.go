@@ -163,11 +163,14 @@ func (w *world) judgeCalls(generation uint64, calls []*call) {
 	if w.s.server == static || len(calls) < 2 {
 		return
 	}
-	again := calls[1]
-	if len(calls) > maxSends {
-		w.fail("R1", "token generation %d was sent %d times", generation, len(calls))
-	} else if !again.dead && (w.s.server != grace || again.at.Sub(calls[0].at) >= modelGrace) {
-		w.fail("R1", "token generation %d was sent again, and the access token was alive", generation)
+	for i, again := range calls[1:] {
+		switch {
+		case w.s.server == grace && again.at.Sub(calls[0].at) < modelGrace:
+		case i+2 > maxSends:
+			w.fail("R1", "token generation %d was sent %d times", generation, i+2)
+		case !again.dead:
+			w.fail("R1", "token generation %d was sent again, and the access token was alive", generation)
+		}
 	}
 }
 
@@ -213,14 +216,12 @@ func (w *world) generationOf(r *refreshToken) uint64 {
 }
 
 // maySpend reports whether the loss of the session is the server's doing, after what has happened: without a grace period the
-// call that was in flight may cost the session, and no other; with one, two such calls may.
+// call that was in flight may cost the session, and no other; with one, none.
 func (w *world) maySpend(g *modelGrant) bool {
 	return slices.ContainsFunc(w.server.calls, func(c *call) bool {
 		switch hit := c.orphan || c.overtaken; {
-		case c.grant != g || !hit || w.s.server == static:
+		case c.grant != g || !hit || w.s.server == static || w.s.server == grace:
 			return false
-		case w.s.server == grace:
-			return w.troubles > 1
 		}
 		return c.child != nil || c.overtaken && w.s.server == strict
 	})

@@ -14,23 +14,16 @@ func (w *world) moves() (all []move) {
 	w.mu.Unlock()
 	var busy [2]bool // a call of the store is under way
 	at := false      // one of the server is
-	renewing := map[*actor]bool{}
 	active := [2]bool{}
 	for _, o := range parked {
 		n := o.who.at.n
 		busy[n] = busy[n] || o.store()
 		at = at || o.kind >= opArrive
 		active[n] = active[n] || o.kind != opStart
-		if o.role == "renew" {
-			renewing[o.who] = true
-		}
 	}
 	s := w.s
 	trouble := w.troubles < s.troubles
 	for _, o := range parked {
-		if o.kind == opAnswer && renewing[o.who] {
-			continue // it would wait for the renewal, as both write what this process has of the entry
-		}
 		m := move{name: o.String(), replica: o.who.at.n, group: o.who.group, rank: [2]int{0, 1 + o.who.n}}
 		if o.who == w.last {
 			m.rank[1] = 0
@@ -126,8 +119,8 @@ func (w *world) part(r *replica) {
 	for _, c := range w.server.calls {
 		c.overtaken = c.overtaken || c.who.at == r && !c.settled
 	}
-	// It takes a moment to fail, so that what is tried again is not due at the very moment when a lease is to be renewed: one would
-	// wait for the other's mutex, and a bubble does not take that for rest.
+	// It takes a moment to fail, so that what is tried again is not due at the very moment when a lease is to be renewed: which
+	// is first would be chance.
 	time.Sleep(10 * time.Millisecond)
 	for _, o := range parked {
 		if o.who.at == r && o.store() {

@@ -3,6 +3,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
@@ -37,6 +38,7 @@ var mutants = []mutant{
 	}, "apart/cookie/grace", "fencing"},
 	{"a loser compares no generation", []edit{
 		{"outcome.go", `case e.rec.tokenGeneration > generation: // a loser`, `case e.rec.tokenGeneration > generation+9: // a loser`},
+		{"outcome.go", `case e.ahead() > generation: // the same`, `case e.ahead() > generation+9: // the same`},
 	}, "apart/store/lenient", "R6"},
 	{"a loser compares no holder", []edit{
 		{"outcome.go", `case !t.mine(e) && e.lease.held(generation):`, `case !t.mine(e) && e.lease.held(generation) && false:`},
@@ -65,7 +67,7 @@ var mutants = []mutant{
 		{"transaction.go", `for next := time.Now().Add(beatTime); pause(ctx, time.Until(next)) == nil; next = next.Add(beatTime) {`, `for false {`},
 	}, "calm/cookie/strict", "R8"},
 	{"a lease that stands still", []edit{
-		{"transaction.go", `			e.lease.beat++`, ``},
+		{"transaction.go", `e.lease.beat++`, ``},
 	}, "calm/store/strict", "R8"},
 	{"a lease that failed is not withdrawn", []edit{
 		{"transaction.go", `return t.settle(ctx, func() {}, t.withdraw(m.storeFailed(ctx, &t.rec, err)))`, `return nil, false, m.storeFailed(ctx, &t.rec, err)`},
@@ -142,7 +144,8 @@ func (m *mutant) overlay(t *testing.T, folder string, replace map[string]string)
 	temp := t.TempDir()
 	all := maps.Clone(replace)
 	for _, e := range m.edits {
-		source, err := os.ReadFile(filepath.Join(folder, e.file))
+		// What an earlier edit has made of it, or else the engine's own.
+		source, err := os.ReadFile(cmp.Or(all[filepath.Join(folder, e.file)], filepath.Join(folder, e.file)))
 		if err != nil {
 			t.Fatal(err)
 		}

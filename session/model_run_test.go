@@ -370,15 +370,6 @@ func (w *world) goHome() {
 	left := append(w.parked, w.buried...)
 	w.parked, w.buried = nil, nil
 	w.mu.Unlock()
-	for key := range w.sessions {
-		raw, err := w.probe.seal.SealRaw(key, &entry{ended: gone}, time.Now().Add(modelEnd))
-		if err != nil {
-			panic(err)
-		}
-		w.store.mu.Lock()
-		w.store.put(key, raw)
-		w.store.mu.Unlock()
-	}
 	for _, a := range w.actors {
 		a.cancel()
 	}

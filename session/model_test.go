@@ -63,7 +63,7 @@ func scenarios() (all []scenario) {
 			add(r, scenario{name: "peer-crash", actors: []part{modelA, modelPeer}, troubles: 1, crash: true})
 		}
 		add(strict, scenario{name: "twice", actors: two, troubles: 2, crash: true, fault: true, slows: 1})
-		add(grace, scenario{name: "twice-apart", actors: two, troubles: 2, crash: true, fault: true, apart: true})
+		add(grace, scenario{name: "twice-apart", actors: two, troubles: 2, crash: true, apart: true})
 		if store { // a cookie has no other writer
 			add(strict, scenario{name: "save", actors: []part{modelA, modelSave}, troubles: 1, crash: true, storeErr: true, fault: true, apart: true, slows: 1})
 		}

@@ -140,7 +140,7 @@ func (w *world) gate(o *op) granted {
 	switch r := o.who.at; {
 	case w.over:
 		w.mu.Unlock()
-		return o.killed()
+		runtime.Goexit()
 	case r.dead:
 		w.buried = append(w.buried, o)
 	case r.apart && o.store():
@@ -158,18 +158,11 @@ func (w *world) gate(o *op) granted {
 	}
 	o.turn = make(chan granted)
 	w.mu.Unlock()
-	if g := <-o.turn; g != grantKill {
-		return g
-	}
-	return o.killed()
-}
-
-// killed ends the goroutine. The one that renews a lease has a mutex then: it finds that the session has ended, see goHome.
-func (o *op) killed() granted {
-	if o.role != "renew" {
+	g := <-o.turn
+	if g == grantKill {
 		runtime.Goexit()
 	}
-	return grantDo
+	return g
 }
 
 // idle reports whether o changes and tells nothing, so that its turn does not matter: a look at an entry in which nothing but
@@ -190,7 +183,7 @@ func (w *world) idle(o *op) bool {
 
 // roles are the parts of the engine that use the store, innermost first on the stack.
 var roles = map[string]string{
-	"(*transaction).renew":        "renew",
+	"(*transaction).beat":         "renew",
 	"(*transaction).write":        "settle",
 	"(*transaction).win":          "lease",
 	"(*transaction).run":          "refresh",
@@ -266,13 +259,9 @@ func (s *modelStore) swap(key string, old int64, value []byte) (int64, error) {
 	if s.records[key].version != old {
 		return 0, ErrConflict
 	}
-	return s.put(key, value), nil
-}
-
-func (s *modelStore) put(key string, value []byte) int64 {
 	s.version++
 	s.records[key] = modelRecord{slices.Clone(value), s.version}
-	return s.version
+	return s.version, nil
 }
 
 var errModelStore = fmt.Errorf("model: the store is away")

@@ -202,6 +202,9 @@ func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
 		f.sentAt = t.sentAt
 	}
 	wait := max(min(firstBackoff<<min(f.count, 10), lastBackoff), err.RetryAfter)
+	if left := t.graceLeft(f, now); f.spent > 0 && left > 0 { // to wait longer would lose the session
+		wait = min(wait, max(left/4, firstBackoff))
+	}
 	wait += mathrand.N(wait/4 + 1) // so that sessions that failed together do not come back together
 	f.count, f.until = f.count+1, now.Add(wait).UnixMilli()
 	f.code, f.reason, f.outcome = string(err.Code), err.Reason, err.Outcome

@@ -15,14 +15,15 @@ import (
 // whatever becomes of the network, and at once if ctx is done.
 //
 // Any error but ErrNotFound and ErrConflict means that nothing is known: not whether there is a record, nor whether a
-// write took effect. ErrFull says in addition why.
+// write took effect. ErrFull says in addition why. What an error says is not printed, as it may quote what it should not, unless the
+// store has a method OwnWords(): it promises that the texts of its errors hold nothing that came from outside.
 type Store interface {
 	// Get returns the record and its version; ErrNotFound if there is none or it has expired. A Get that begins after a
 	// Swap has returned sees what that wrote. The value belongs to the caller.
 	Get(ctx context.Context, key string) (value []byte, version int64, err error)
 	// Swap writes value, to expire after ttl by the store's clock, if the stored version equals old (0: only if there is
 	// no record), and returns the new version; else ErrConflict, and nothing has changed. A version is
-	// positive, and no other write of that key has or had it, before an expiry or a restart of the store neither.
+	// positive, and no other write of that key has or had it, not even before an expiry or a restart of the store.
 	// The store keeps no reference to value.
 	Swap(ctx context.Context, key string, old int64, value []byte, ttl time.Duration) (version int64, err error)
 	// Shared reports whether other processes see the same records.

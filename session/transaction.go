@@ -209,8 +209,11 @@ func (t *transaction) usedUp(f failure, now time.Time) bool {
 }
 
 // inGrace reports whether a refresh token that may be spent can be sent again without harm.
-func (t *transaction) inGrace(f failure, now time.Time) bool {
-	return now.Before(time.UnixMilli(f.sentAt).Add(t.srv.Rotation().Grace))
+func (t *transaction) inGrace(f failure, now time.Time) bool { return t.graceLeft(f, now) > 0 }
+
+// graceLeft is for how long that is so.
+func (t *transaction) graceLeft(f failure, now time.Time) time.Duration {
+	return time.UnixMilli(f.sentAt).Add(t.srv.Rotation().Grace).Sub(now)
 }
 
 // win takes the lease on the entry that was read, which writes the intent down, calls the server, and settles what comes of

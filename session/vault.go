@@ -52,6 +52,7 @@ func sessionKey(id sessionID) storeKey {
 type vault struct {
 	store  Store
 	memory *Memory // store, if it is this process's: looking for nothing costs nothing
+	plain  bool    // the texts of store's errors may be printed
 	seal   *seal.Sealer
 	now    func() time.Time
 }
@@ -59,6 +60,7 @@ type vault struct {
 func newVault(s Store, sealer *seal.Sealer, now func() time.Time) *vault {
 	v := &vault{store: s, seal: sealer, now: now}
 	v.memory, _ = s.(*Memory)
+	_, v.plain = s.(interface{ OwnWords() })
 	return v
 }
 
@@ -82,7 +84,7 @@ func (v *vault) get(ctx context.Context, key *storeKey, dst value) (version int6
 			if errors.Is(err, ErrNotFound) {
 				return 0, false, nil
 			}
-			return 0, false, storeError(err)
+			return 0, false, v.failed(err)
 		}
 	}
 	o, err := v.seal.OpenRaw(v.now(), string(key[:]), raw, dst)
@@ -149,7 +151,7 @@ func (v *vault) swap(ctx context.Context, key *storeKey, old int64, src value, d
 	}
 	version, err = v.write(ctx, string(key[:]), old, raw, ttl)
 	if err != nil && !errors.Is(err, ErrConflict) {
-		err = storeError(err)
+		err = v.failed(err)
 	}
 	return version, err
 }
@@ -199,36 +201,34 @@ type versioned[V any] struct {
 	version int64
 }
 
-// storeError is what a store's failure means: nothing about the user. What it says itself stays inside.
-func storeError(err error) *client.Error {
+// failed is what a store's failure means: nothing about the user. What it says itself stays inside, unless the store says that it
+// may be printed.
+func (v *vault) failed(err error) *client.Error {
+	reason := "unavailable"
 	switch {
 	case err == errStorePanic:
-		return storeFault("panic", nil)
+		reason = "panic"
 	case errors.Is(err, ErrFull):
-		return storeFault("full", err)
+		reason = "full"
 	case errors.Is(err, context.Canceled):
-		return storeFault("canceled", err)
+		reason = "canceled"
 	case errors.Is(err, context.DeadlineExceeded):
-		return storeFault("timeout", err)
+		reason = "timeout"
 	}
-	return storeFault("unavailable", err)
+	if !v.plain {
+		err = silenced{err}
+	}
+	return storeFault(reason, err)
 }
 
 // storeFault is ErrStore: to be tried again, and no reason to log anybody out.
 func storeFault(reason string, cause error) *client.Error {
-	e := client.NewError(ErrStore, reason, silent(cause))
+	e := client.NewError(ErrStore, reason, cause)
 	e.Outcome, e.Action, e.RetryAfter = client.Transient, client.ActionRetry, storeRetry
 	return e
 }
 
-// silent keeps what a store said from being printed: it may quote keys, addresses or values.
-func silent(err error) error {
-	if err == nil {
-		return nil
-	}
-	return silenced{err}
-}
-
+// silenced keeps what a store said from being printed: it may quote keys, addresses or values.
 type silenced struct{ err error }
 
 func (s silenced) Error() string { return "session: the store failed" }

@@ -59,6 +59,7 @@ func (c *cluster) start(ctx context.Context) error {
 		}},
 	})
 	binary := filepath.Join(c.dir, "webapp")
+	fmt.Fprintln(c.out, "building examples/webapp …")
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/sallyport/sallyport/examples/webapp").CombinedOutput(); err != nil {
 		return fmt.Errorf("building examples/webapp (run this from the repository, with go on PATH): %w\n%s", err, out)
 	}
@@ -116,8 +117,9 @@ func missing(err error, name string) error {
 
 // watch shows what happens until ctx ends, and judges it.
 func (c *cluster) watch(ctx context.Context) error {
-	fmt.Fprintf(c.out, "listening on %s\n%d replicas, sessions in %s, %s shared, %d users, access tokens live %s, a refresh token used twice %s\n\n",
+	fmt.Fprintf(c.out, "listening on %s\n%d replicas, sessions in %s, %s shared, %d users, access tokens live %s, a refresh token used twice %s\n",
 		c.home, len(c.replicas), map[string]string{"store": "the store", "cookie": "cookies"}[c.placement], c.store, c.users, c.lifetime, c.policy())
+	fmt.Fprint(c.out, "rotations, followed (a replica waited for another one's refresh), adopted, in doubt, 50x, lost, foreign and families revoked are sums\n\n")
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c.load.start(ctx)

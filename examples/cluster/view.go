@@ -13,16 +13,16 @@ type view struct {
 	requests int
 }
 
-const columns = "%6s  %8s  %9s  %9s  %7s  %7s  %8s  %5s  %4s  %7s  %s\n"
+const columns = "%6s  %8s  %10s  %9s  %8s  %7s  %8s  %5s  %4s  %7s  %16s\n"
 
 func (v *view) line() {
 	if v.lines%20 == 0 {
-		fmt.Fprintf(v.out, columns, "time", "sessions", "requests", "rotations", "waited", "adopted", "in doubt", "50x", "lost", "foreign", "families revoked")
+		fmt.Fprintf(v.out, columns, "time", "sessions", "requests/s", "rotations", "followed", "adopted", "in doubt", "50x", "lost", "foreign", "families revoked")
 	}
 	v.lines++
 	l, stats := v.load, v.server.Stats()
 	requests := l.requests.get()
-	fmt.Fprintf(v.out, columns, v.clock(), text(int(l.alive.Load())), text(requests-v.requests)+"/s", text(stats.Rotations),
+	fmt.Fprintf(v.out, columns, v.clock(), text(int(l.alive.Load())), text(requests-v.requests), text(stats.Rotations),
 		text(v.events("refresh.waited")), text(v.events("refresh.adopted")), text(v.events("refresh.in_doubt")),
 		text(l.unavailable.get()), text(l.lost.get()), text(l.foreign.get()), text(len(stats.Reused)))
 	v.requests = requests
@@ -55,6 +55,7 @@ func (v *view) verdict() error {
 		kills += r.kills
 	}
 	fmt.Fprintf(v.out, "\n%d requests, %d refreshes sent, %d rotations, %d replicas killed\n", l.requests.get(), stats.Refreshes, stats.Rotations, kills)
+	fmt.Fprintf(v.out, "told to wait (502, 503): %d, while a replica was down or a refresh not to be had\n", l.unavailable.get())
 	fmt.Fprintf(v.out, "sessions lost: %d · families revoked: %d · answers for somebody else: %d\n", lost, revoked, foreign)
 	switch {
 	case l.requests.get() == 0:
@@ -64,5 +65,6 @@ func (v *view) verdict() error {
 	case lost > revoked, lost > 0 && (kills == 0 || v.grace > 0):
 		return fmt.Errorf("%d sessions were lost, %d of them with their family", lost, revoked)
 	}
+	fmt.Fprintln(v.out, "PASS")
 	return nil
 }

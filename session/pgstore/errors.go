@@ -23,7 +23,12 @@ type Error struct {
 	is     error // nil: none of the errors that callers ask for
 }
 
-func (e *Error) Error() string { return "sallyport: PostgreSQL store: " + e.reason }
+func (e *Error) Error() string {
+	if e.State != "" {
+		return "sallyport: PostgreSQL store: " + e.reason + " (SQLSTATE " + e.State + ")"
+	}
+	return "sallyport: PostgreSQL store: " + e.reason
+}
 
 // Unwrap returns the error that this one is, nil if it is none that callers ask for.
 func (e *Error) Unwrap() error { return e.is }

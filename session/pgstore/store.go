@@ -54,6 +54,9 @@ type Store struct {
 // before the first call, so that a database that is away does not keep an application from starting; who
 // would rather have it fail calls Migrate. The error says that the URL is none, without repeating it. ctx is not kept.
 func Open(ctx context.Context, url string) (*Store, error) {
+	if url == "" { // pgx would take whatever PGHOST says
+		return nil, &Error{reason: notAURL}
+	}
 	config, err := PoolConfig(url)
 	if err != nil {
 		return nil, err
@@ -157,6 +160,9 @@ func (s *Store) Close() {
 
 // Shared reports true: see session.Store.
 func (s *Store) Shared() bool { return true }
+
+// OwnWords says that no error of this store has a key, a value, an address or a word of the server's in its text.
+func (s *Store) OwnWords() {}
 
 // The casts give the parameters the types that they have in the table in every execution mode of pgx, simple protocol
 // included.
