@@ -37,7 +37,7 @@ func FuzzTokenResponse(f *testing.F) {
 		if flags&4 != 0 {
 			ct = "application/x-www-form-urlencoded"
 		}
-		r, err := judgeTokenResponse(&backchannel.Response{Status: status, Header: http.Header{"Content-Type": {ct}}, Body: body}, q)
+		r, err := judgeTokenResponse(&backchannel.Response{Status: status, Header: http.Header{"Content-Type": {ct}}, Body: body}, q, false)
 		if err != nil {
 			e, ok := err.(*Error)
 			if !ok || r != nil && e.Code == "" || strings.ContainsAny(e.Error(), "\r\n\x00\x1b") {

@@ -60,7 +60,7 @@ func (t *grantTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		t.err = grantTransportError(err)
 		return nil, t.err
 	}
-	t.response, err = judgeTokenResponse(resp, t.quirks)
+	t.response, err = judgeTokenResponse(resp, t.quirks, t.class == backchannel.RefreshGrant)
 	if err != nil {
 		t.err = err
 		return nil, err

@@ -88,7 +88,7 @@ func (c *Client) verifyRefreshed(ctx context.Context, m *Metadata, tr *tokenResp
 	e := c.expectation(m)
 	e.AccessToken = string(tr.accessToken)
 	t, err := c.verify(ctx, tr.idToken, e)
-	if errors.Is(err, ErrJWKS) {
+	if errors.Is(err, ErrJWKS) || unknownKey(err) {
 		return c.continued(tr, first)
 	}
 	if err != nil {
@@ -98,6 +98,13 @@ func (c *Client) verifyRefreshed(ctx context.Context, m *Metadata, tr *tokenResp
 		return nil, err
 	}
 	return t, nil
+}
+
+// unknownKey reports whether a token names a key that the server has not, or not yet for us: keys are fetched once a minute at most, and
+// anybody can use that up with tokens of their own.
+func unknownKey(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == ErrIDToken && e.Reason == "kid"
 }
 
 func continues(first *IDToken, t *idtoken.Token) error {
@@ -127,6 +134,22 @@ func (c *Client) continued(tr *tokenResponse, first *IDToken) (*IDToken, error) 
 		return nil, err
 	}
 	return first, nil
+}
+
+// Reachable asks the server for its metadata, whatever is cached, and returns an error if it does not answer at the moment:
+// [ErrDiscovery] with Outcome Transient. What the answer says is not looked at. Package session asks before it sends a
+// refresh token that may be spent for the one more time that there is: an outage should not use that up.
+func (c *Client) Reachable(ctx context.Context) error {
+	kind := c.cfg.Metadata
+	if kind == MetadataBoth {
+		kind = MetadataOpenID
+	}
+	_, err := c.fetchDocument(ctx, kind)
+	var e *Error
+	if errors.As(err, &e) && e.Outcome == Transient {
+		return err
+	}
+	return nil
 }
 
 // refreshError says what a failed refresh means for the grant.

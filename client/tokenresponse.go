@@ -33,13 +33,13 @@ type tokenResponse struct {
 }
 
 // judgeTokenResponse takes the answer of the token endpoint apart: status, content type, syntax, members.
-func judgeTokenResponse(resp *backchannel.Response, q Quirks) (*tokenResponse, error) {
+func judgeTokenResponse(resp *backchannel.Response, q Quirks, renews bool) (*tokenResponse, error) {
 	if resp.Status != http.StatusOK {
 		return nil, tokenEndpointError(resp)
 	}
 	ct := backchannel.MediaType(resp.Header)
 	if ct == "application/x-www-form-urlencoded" && q.FormTokenResponse {
-		return formTokenResponse(resp, q)
+		return formTokenResponse(resp, q, renews)
 	}
 	if ct != "application/json" {
 		e := NewError(ErrContentType, "", nil)
@@ -55,10 +55,10 @@ func judgeTokenResponse(resp *backchannel.Response, q Quirks) (*tokenResponse, e
 	if _, failed := doc.Get("error"); failed {
 		return nil, errorBody(NewError(ErrTokenEndpoint, "", nil), resp.Status, doc)
 	}
-	return readTokenResponse(doc, q)
+	return readTokenResponse(doc, q, renews)
 }
 
-func readTokenResponse(doc strictjson.Object, q Quirks) (*tokenResponse, error) {
+func readTokenResponse(doc strictjson.Object, q Quirks, renews bool) (*tokenResponse, error) {
 	var r tokenResponse
 	at, present, err := doc.String("access_token")
 	if err != nil || !present || !isVSCHAR(at) || len(at) > maxTokenLength {
@@ -80,7 +80,7 @@ func readTokenResponse(doc strictjson.Object, q Quirks) (*tokenResponse, error) 
 		}
 		*f.to = Secret(v)
 	}
-	if err := r.readExpiry(doc, q); err != nil {
+	if err := r.readExpiry(doc, q); err != nil && !renews { // a lifetime that is none is not worth a rotated token
 		return nil, err
 	}
 	return &r, r.readScope(doc, q)
@@ -121,6 +121,7 @@ func (r *tokenResponse) readExpiry(doc strictjson.Object, q Quirks) error {
 	r.expiresIn, ok = seconds(doc, "expires_in", q, maxExpiresIn)
 	r.expiresSaid = ok
 	if !ok {
+		r.expiresIn = 0
 		return badToken("expires_in")
 	}
 	return nil
@@ -182,7 +183,7 @@ func (r *tokenResponse) readScope(doc strictjson.Object, q Quirks) error {
 }
 
 // formTokenResponse is the FormTokenResponse quirk: the same judgement of a form-encoded body.
-func formTokenResponse(resp *backchannel.Response, q Quirks) (*tokenResponse, error) {
+func formTokenResponse(resp *backchannel.Response, q Quirks, renews bool) (*tokenResponse, error) {
 	params, err := parseParams(strings.TrimSpace(string(resp.Body)))
 	if err != nil {
 		return nil, badToken("form")
@@ -202,7 +203,7 @@ func formTokenResponse(resp *backchannel.Response, q Quirks) (*tokenResponse, er
 		return nil, badToken("form")
 	}
 	q.FormTokenResponse = false
-	return judgeTokenResponse(&backchannel.Response{Status: resp.Status, Header: http.Header{"Content-Type": {"application/json"}}, Body: b}, q)
+	return judgeTokenResponse(&backchannel.Response{Status: resp.Status, Header: http.Header{"Content-Type": {"application/json"}}, Body: b}, q, renews)
 }
 
 // tokenEndpointError is the answer to a request that failed (RFC 6749 §5.2).

@@ -100,6 +100,7 @@ type shared struct {
 	flights   flights
 	calls     calls
 	servers   servers
+	probes    probes
 	unsettled unsettled
 	work      work
 	counters  counters

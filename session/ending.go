@@ -20,6 +20,7 @@ const (
 	everySession  = "every_session_ended"
 	notBefore     = "not_before"
 	tooMany       = "too_many"
+	endedInDoubt  = "grant_lost"
 )
 
 // End ends s and expires the cookies of r; s may be nil, for a request whose session cannot be read. The end

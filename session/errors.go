@@ -16,7 +16,8 @@ const (
 	// do not keep. Reason: duplicate, size, chunk, auth, version, purpose or expired.
 	ErrCookie client.Code = "cookie"
 	// ErrSessionEnded: it is over before its time. Reason "logout"; "replaced" by a newer login in the same browser, whose
-	// cookie is not to be taken away for it; "grant_revoked" or "id_token": its grant is over; "size": a refresh brought
+	// cookie is not to be taken away for it; "grant_revoked" or "id_token": its grant is over; "grant_lost": its refresh
+	// token was sent twice without an answer; "size": a refresh brought
 	// tokens that are longer than browsers keep; "backchannel_logout": the server ended it; "subject_ended",
 	// "every_session_ended", "not_before": an operator did; "gone": the store has it no more; "too_many": the user has thousands of newer ones; "client": it belongs to
 	// another registration.

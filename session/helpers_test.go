@@ -260,11 +260,12 @@ type fakeServer struct {
 	spent   []client.Secret // of these, what may have reached the server
 	revoked []client.Secret
 
-	rotation client.Rotation
-	err      error
-	hook     func()
-	next     func(t *client.Tokens)
-	reply    func(n int) error // what becomes of the n-th call, instead of hook and err
+	rotation    client.Rotation
+	unreachable error
+	err         error
+	hook        func()
+	next        func(t *client.Tokens)
+	reply       func(n int) error // what becomes of the n-th call, instead of hook and err
 }
 
 // then sets what becomes of the calls from now on, and fail their error, while others may be under way.
@@ -290,6 +291,12 @@ func (f *fakeServer) Issuer() string {
 func (f *fakeServer) ClientID() string { return testClient }
 
 func (f *fakeServer) Rotation() client.Rotation { return f.rotation }
+
+func (f *fakeServer) Reachable(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.unreachable
+}
 
 func (f *fakeServer) Refresh(ctx context.Context, t *client.Tokens) (*client.Tokens, error) {
 	f.mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/sallyport/sallyport/client"
@@ -49,12 +50,19 @@ func (m *Manager) load(r *http.Request, toEnd bool) (*Session, error) {
 	return s, nil
 }
 
+// readEntries are what consult reads into.
+var readEntries = sync.Pool{New: func() any { return new(entry) }}
+
 // consult looks up what has become of a session since its cookie was written: the end, newer tokens, or the session itself. To end one,
 // an old copy of it will do.
 func (m *Manager) consult(ctx context.Context, s *Session, toEnd bool) error {
-	var e entry
+	e := readEntries.Get().(*entry)
+	defer func() {
+		*e = entry{} // there are tokens in it
+		readEntries.Put(e)
+	}()
 	key := sessionKey(s.rec.id)
-	version, stale, err := m.shared.entries.get(ctx, &key, &e)
+	version, stale, err := m.shared.entries.get(ctx, &key, e)
 	switch {
 	case err == errPast && !m.shared.inStore:
 	case err == errPast, err == nil && version == 0 && m.shared.inStore:

@@ -134,6 +134,9 @@ func (s *modelServer) process(c *call) {
 func (s *modelServer) Issuer() string   { return "https://as.example" }
 func (s *modelServer) ClientID() string { return "app" }
 
+// Reachable says yes: an outage is the business of other tests.
+func (s *modelServer) Reachable(context.Context) error { return nil }
+
 func (s *modelServer) Rotation() client.Rotation {
 	switch s.mode {
 	case grace:

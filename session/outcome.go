@@ -143,11 +143,7 @@ func (t *transaction) keep(ctx context.Context, got *client.Tokens) *outcome {
 			if why != "" {
 				m.report(ctx, client.EventSessionEnded, &t.rec, why, nil)
 			}
-			if ended, ok := asClientError(o.err); ok && ended.Reason == endedByServer {
-				m.giveBack(ctx, t.srv, &Session{rec: rec}, endedByServer)
-			} else {
-				m.shared.work.start(func() { m.revoke(ctx, t.srv, got) })
-			}
+			m.shared.work.start(func() { m.revoke(ctx, t.srv, got) }) // no session has them
 			return
 		case EventLeaseLost:
 			m.shared.counters.leaseLost.Add(1)
@@ -211,11 +207,14 @@ func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
 
 	ended := false
 	o := &outcome{}
-	lostNow := false
+	lostNow, dead := false, f.spent >= spentForCertain && (t.refused || !t.rec.alive(now)) // for good, and nothing is left
 	o.change = func(e *entry, version int64) bool {
-		own := ended && e.ended == reason // the answer to our write was lost
+		own := ended && e.ended == reason || lostNow && dead && e.ended == endedInDoubt // the answer to our write was lost
 		ended, lostNow, o.next, o.err, o.again = false, false, nil, nil, false
 		switch {
+		case own && e.ended == endedInDoubt:
+			lostNow, o.err = true, lost(err)
+			return false
 		case own:
 			ended, o.err = true, final
 			return false
@@ -249,6 +248,9 @@ func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
 		if lostNow = t.usedUp(known, now); lostNow {
 			o.err = lost(err)
 		}
+		if lostNow && dead {
+			*e = entry{ended: endedInDoubt, keep: t.absolute().Unix()}
+		}
 		return true
 	}
 	o.after = func() {
@@ -269,6 +271,9 @@ func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
 		}
 		if lostNow {
 			m.reportOnce(ctx, EventGrantLost, &t.rec, "", o.err)
+		}
+		if lostNow && dead {
+			m.report(ctx, client.EventSessionEnded, &t.rec, endedInDoubt, nil)
 		}
 	}
 	return o

@@ -15,6 +15,7 @@ type server interface {
 	Issuer() string
 	ClientID() string
 	Rotation() client.Rotation
+	Reachable(context.Context) error
 	Refresh(context.Context, *client.Tokens) (*client.Tokens, error)
 	Revoke(context.Context, *client.Tokens) error
 }

@@ -16,7 +16,8 @@ import (
 //
 // Any error but ErrNotFound and ErrConflict means that nothing is known: not whether there is a record, nor whether a
 // write took effect. ErrFull says in addition why. What an error says is not printed, as it may quote what it should not, unless the
-// store has a method OwnWords(): it promises that the texts of its errors hold nothing that came from outside.
+// store has a method OwnWords(): it promises that the texts of its errors hold nothing that came from outside. Calls get a deadline of two
+// seconds; a store that has a method Limit() time.Duration and returns no more than that keeps to one of its own, and is spared the cost.
 type Store interface {
 	// Get returns the record and its version; ErrNotFound if there is none or it has expired. A Get that begins after a
 	// Swap has returned sees what that wrote. The value belongs to the caller.

@@ -61,7 +61,8 @@ const (
 	newer verdict = iota // somebody has refreshed
 	over                 // the session has ended
 	notNow
-	taken // somebody is at it
+	usedUp // and the access token is dead
+	taken  // somebody is at it
 	free
 )
 
@@ -104,6 +105,11 @@ func (t *transaction) run(ctx context.Context) (*tokens, error) {
 			return next, nil
 		case v == over, v == notNow:
 			return nil, err
+		case v == usedUp:
+			if again, err := t.giveUp(ctx, &h); !again {
+				return nil, err
+			}
+			continue
 		case v == free && leave == nil:
 			if leave = m.shared.calls.tryEnter(t.srv); leave == nil {
 				if leave, err = m.shared.calls.enter(ctx, t.srv); err != nil {
@@ -113,6 +119,9 @@ func (t *transaction) run(ctx context.Context) (*tokens, error) {
 			}
 			fallthrough
 		case v == free:
+			if err := t.reachable(ctx, &h.value); err != nil {
+				return nil, err
+			}
 			next, again, err := t.win(ctx, &h)
 			if again {
 				continue
@@ -187,9 +196,7 @@ func (t *transaction) judge(ctx context.Context, h *versioned[entry], stood bool
 	case t.usedUp(f, now) && needless:
 		return notNow, nil, f.err()
 	case t.usedUp(f, now): // there is no third time, so only a login helps
-		err := lost(f.err())
-		t.m.reportOnce(ctx, EventGrantLost, &t.rec, "", err)
-		return notNow, nil, err
+		return usedUp, nil, nil
 	case now.UnixMilli() < f.until && !t.heldByOther(e):
 		return notNow, nil, later(f.err(), time.UnixMilli(f.until).Sub(now))
 	case f.spent > 0 && needless && !t.inGrace(f, now): // the token may be spent: not again before we must
@@ -200,6 +207,43 @@ func (t *transaction) judge(ctx context.Context, h *versioned[entry], stood bool
 
 func (t *transaction) heldByOther(e *entry) bool {
 	return e.lease.held(t.rec.tokenGeneration) && e.lease.holder != t.holder
+}
+
+// giveUp is for a refresh token that was sent as often as may be without an answer, when the access token is dead: only a login
+// helps, and the session ends. again is that somebody has moved since it was read. Who stands still with a lease may only
+// be cut off, and have the answer, and a call whose lease was lost may still get one: as long as that can be, nothing is ended.
+func (t *transaction) giveUp(ctx context.Context, h *versioned[entry]) (again bool, err error) {
+	f := h.value.failed.of(t.rec.tokenGeneration)
+	m, cause := t.m, lost(f.err())
+	pending := f.spent < spentForCertain && m.now().Before(time.UnixMilli(f.sentAt).Add(2*refreshTimeout))
+	if pending || t.heldByOther(&h.value) {
+		m.reportOnce(ctx, EventGrantLost, &t.rec, "", cause)
+		return false, cause
+	}
+	e := entry{ended: endedInDoubt, keep: t.absolute().Unix()}
+	_, err = m.shared.entries.swap(ctx, &t.key, h.version, &e, e.deadline(&m.shared.cfg, m.now(), t.absolute(), m.shared.inStore))
+	switch {
+	case errors.Is(err, ErrConflict):
+		return true, nil
+	case err != nil:
+		return false, m.storeFailed(ctx, &t.rec, err)
+	}
+	m.reportOnce(ctx, EventGrantLost, &t.rec, "", cause)
+	m.report(ctx, client.EventSessionEnded, &t.rec, endedInDoubt, nil)
+	return false, cause
+}
+
+// reachable returns an error if this would be the last time that the refresh token can be sent, and the server does not answer at
+// all: an outage must not use that up (R7).
+func (t *transaction) reachable(ctx context.Context, e *entry) error {
+	f := e.failed.of(t.rec.tokenGeneration)
+	if f.spent == 0 || t.mine(e) || t.inGrace(f, t.m.now()) {
+		return nil
+	}
+	if err := t.m.shared.probes.ask(ctx, t.srv); err != nil {
+		return later(err, storeRetry)
+	}
+	return nil
 }
 
 // usedUp reports whether a refresh token is not to be sent any more. Within the server's grace period it may be, as often as

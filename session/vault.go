@@ -53,6 +53,7 @@ type vault struct {
 	store  Store
 	memory *Memory // store, if it is this process's: looking for nothing costs nothing
 	plain  bool    // the texts of store's errors may be printed
+	prompt bool    // store keeps to a limit of its own: a deadline for each read costs five allocations
 	seal   *seal.Sealer
 	now    func() time.Time
 }
@@ -61,6 +62,8 @@ func newVault(s Store, sealer *seal.Sealer, now func() time.Time) *vault {
 	v := &vault{store: s, seal: sealer, now: now}
 	v.memory, _ = s.(*Memory)
 	_, v.plain = s.(interface{ OwnWords() })
+	limited, ok := s.(interface{ Limit() time.Duration })
+	v.prompt = ok && limited.Limit() <= storeTimeout
 	return v
 }
 
@@ -74,25 +77,31 @@ type value interface {
 // is ErrStore: nothing is known then.
 func (v *vault) get(ctx context.Context, key *storeKey, dst value) (version int64, stale bool, err error) {
 	var raw []byte
+	name := ""
 	if v.memory != nil {
 		var ok bool
 		if raw, version, ok = v.memory.get(key[:]); !ok {
 			return 0, false, nil
 		}
 	} else {
-		if raw, version, err = v.read(ctx, string(key[:])); err != nil {
+		name = string(key[:])
+		if raw, version, err = v.read(ctx, name); err != nil {
 			if errors.Is(err, ErrNotFound) {
 				return 0, false, nil
 			}
 			return 0, false, v.failed(err)
 		}
 	}
-	o, err := v.seal.OpenRaw(v.now(), string(key[:]), raw, dst)
-	var refused *seal.Error
-	switch {
-	case err == nil && version > 0:
+	if name == "" {
+		name = string(key[:])
+	}
+	o, err := v.seal.OpenRaw(v.now(), name, raw, dst)
+	if err == nil && version > 0 {
 		return version, o.Stale, nil
-	case errors.As(err, &refused) && refused.Reason == seal.Expired && !v.now().Before(o.Expires):
+	}
+	refused, _ := errors.AsType[*seal.Error](err)
+	switch {
+	case refused != nil && refused.Reason == seal.Expired && !v.now().Before(o.Expires):
 		return version, false, errPast // an old backup, or a store that keeps what has ended
 	case err == nil:
 		return 0, false, storeFault("version", nil)
@@ -104,9 +113,12 @@ func (v *vault) get(ctx context.Context, key *storeKey, dst value) (version int6
 
 // read is Store.Get. A request that goes away does not interrupt it: a driver may throw its connection away for that.
 func (v *vault) read(ctx context.Context, key string) (raw []byte, version int64, err error) {
+	defer containStore(&err)
+	if _, limited := ctx.Deadline(); v.prompt && !limited {
+		return v.store.Get(ctx, key)
+	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	defer containStore(&err)
 	return v.store.Get(ctx, key)
 }
 

@@ -32,14 +32,14 @@ func TestWhyLoggedOut(t *testing.T) {
 			fail(all[1], br, client.NewError(client.ErrIDToken, "sub", nil))
 			return nil
 		}, client.EventRefreshFailed},
-		"in doubt twice": {EventGrantLost, "", func(all []*bed, br *browser) error {
+		"in doubt twice": {client.EventSessionEnded, endedInDoubt, func(all []*bed, br *browser) error {
 			for range 2 {
 				fail(all[1], br, client.NewError(client.ErrRefreshInDoubt, "", nil))
 				time.Sleep(time.Minute)
 			}
 			_ = all[1].ask(br, time.Minute)
 			return nil
-		}, EventRefreshInDoubt},
+		}, EventGrantLost},
 		"back-channel, sid": {client.EventSessionEnded, endedByServer, func(all []*bed, br *browser) error { return endings[1].end(all[1], br) }, ""},
 		"back-channel, sub": {client.EventSessionEnded, endedByServer, func(all []*bed, br *browser) error { return endings[2].end(all[1], br) }, ""},
 		"subject":           {client.EventSessionEnded, subjectEnded, func(all []*bed, br *browser) error { return endings[3].end(all[1], br) }, ""},
@@ -87,7 +87,7 @@ func TestWhyLoggedOut(t *testing.T) {
 						if e.Kind == tt.also && e.Session == s.ID() {
 							more++
 						}
-						if e.Kind != client.EventSessionEnded && e.Kind != EventGrantLost {
+						if e.Kind != client.EventSessionEnded {
 							continue
 						}
 						found++

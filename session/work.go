@@ -156,3 +156,47 @@ func (u *unsettled) get(key flightKey) (*tokens, bool) {
 	t, ok := u.all[key]
 	return t, ok
 }
+
+// probeAge is for how long what a probe said holds.
+const probeAge = time.Second
+
+// probeTimeout bounds one.
+const probeTimeout = 5 * time.Second
+
+// probes ask servers whether they answer, one at a time each.
+type probes struct{ all sync.Map } // registration to *health
+
+// health is what a server said last.
+type health struct {
+	asking chan struct{} // has room for one
+	at     time.Time
+	last   *client.Error // nil: it answers
+}
+
+func (p *probes) ask(ctx context.Context, srv server) *client.Error {
+	found, _ := p.all.LoadOrStore(registrationOf(srv), &health{asking: make(chan struct{}, 1)})
+	one := found.(*health)
+	one.asking <- struct{}{}
+	defer func() { <-one.asking }()
+	if !one.at.IsZero() && time.Since(one.at) < probeAge {
+		return one.last
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	one.last = nil
+	if err := reachable(ctx, srv); err != nil {
+		one.last = client.NewError(client.ErrTransport, "server", err)
+	}
+	one.at = time.Now()
+	return one.last
+}
+
+// reachable calls the server; a panic of a hook or a transport is a failure.
+func reachable(ctx context.Context, srv server) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = client.NewError(client.ErrTransport, "panic", nil)
+		}
+	}()
+	return srv.Reachable(ctx)
+}

@@ -9,7 +9,7 @@ import (
 )
 
 // limit is how long an operation takes at most.
-const limit = 3 * time.Second
+const limit = 2 * time.Second
 
 // call is one command on its way.
 //
@@ -20,11 +20,12 @@ const limit = 3 * time.Second
 // answer (Store.silent). What is on its way at the moment at which Redis falls silent waits for the deadline or the client's
 // timeout, cancelled or not.
 type call struct {
-	store *Store
-	ctx   context.Context // of this call alone
-	cmd   redis.Cmder
-	err   error
-	value []byte // what a command refers to that may outlive its caller
+	store   *Store
+	ctx     context.Context // of this call alone: limited
+	limited bounded
+	cmd     redis.Cmder
+	err     error
+	value   []byte // what a command refers to that may outlive its caller
 
 	start func()        // do and a message to done, bound once
 	done  chan struct{} // has room for one
@@ -56,7 +57,8 @@ func (b *bounded) Deadline() (time.Time, bool) {
 
 func (s *Store) newCall(ctx context.Context) *call {
 	c := calls.Get().(*call)
-	c.store, c.ctx = s, &bounded{ctx, time.Now().Add(limit)}
+	c.store, c.limited = s, bounded{ctx, time.Now().Add(limit)}
+	c.ctx = &c.limited
 	return c
 }
 
@@ -106,7 +108,7 @@ func (c *call) run() (redis.Cmder, error) {
 
 func (c *call) end() (redis.Cmder, error) {
 	cmd, err := c.cmd, c.err
-	c.store, c.ctx, c.cmd, c.err = nil, nil, nil, nil
+	c.store, c.ctx, c.limited, c.cmd, c.err = nil, nil, bounded{}, nil, nil
 	calls.Put(c)
 	return cmd, err
 }

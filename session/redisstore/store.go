@@ -127,6 +127,9 @@ func (s *Store) Close() error {
 // Shared reports that other processes see the same records.
 func (s *Store) Shared() bool { return true }
 
+// Limit is how long an operation takes at most, whatever the client's settings.
+func (s *Store) Limit() time.Duration { return limit }
+
 // OwnWords says that no error of this store has a key, a value, an address or a word of the server's in its text.
 func (s *Store) OwnWords() {}
 

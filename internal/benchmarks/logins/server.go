@@ -27,11 +27,14 @@ const (
 )
 
 // authorizationServer is the least that all clients accept: everybody is logged in at once, every code works
-// once. It holds its clients to PKCE and to their secret and issues tokens of usual sizes.
+// once, and every refresh token as often as one likes. It holds its clients to PKCE and to their secret and issues tokens of
+// usual sizes.
 type authorizationServer struct {
-	issuer string
-	key    *ecdsa.PrivateKey
-	filler string
+	issuer    string
+	key       *ecdsa.PrivateKey
+	filler    string
+	refreshed string // the rest of an access token after a refresh, in the form of a JWT
+	latency   time.Duration
 
 	mu    sync.Mutex
 	codes map[string]pending
@@ -39,9 +42,15 @@ type authorizationServer struct {
 
 type pending struct{ challenge, nonce string }
 
-// Server is the role of a child process: it reports the issuer.
-func Server(string) (report []string, stop func(), err error) {
-	s := &authorizationServer{codes: map[string]pending{}, filler: random(780)}
+// Server is the role of a child process: it reports the issuer. The argument is how long it takes for a refresh, such as
+// "20ms", or empty.
+func Server(argument string) (report []string, stop func(), err error) {
+	s := &authorizationServer{codes: map[string]pending{}, filler: random(780), refreshed: "." + random(507) + "." + random(271)}
+	if argument != "" {
+		if s.latency, err = time.ParseDuration(argument); err != nil {
+			return nil, nil, err
+		}
+	}
 	if s.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return nil, nil, err
 	}
@@ -116,12 +125,23 @@ func (s *authorizationServer) authorize(w http.ResponseWriter, r *http.Request) 
 
 func (s *authorizationServer) token(w http.ResponseWriter, r *http.Request) {
 	refuse := func(code string) { writeJSON(w, http.StatusBadRequest, map[string]string{"error": code}) }
-	if r.ParseForm() != nil || r.PostForm.Get("grant_type") != "authorization_code" || r.PostForm.Get("redirect_uri") != redirectURI {
+	if r.ParseForm() != nil {
 		refuse("invalid_request")
 		return
 	}
 	if id, secret, ok := r.BasicAuth(); !ok || id != clientID || secret != clientSecret {
 		refuse("invalid_client")
+		return
+	}
+	if r.PostForm.Get("grant_type") == "refresh_token" && r.PostForm.Get("refresh_token") != "" {
+		time.Sleep(s.latency)
+		writeJSON(w, http.StatusOK, map[string]any{
+			"access_token": random(45) + s.refreshed, "token_type": "Bearer", "expires_in": 3600, "refresh_token": random(150), "scope": "openid",
+		})
+		return
+	}
+	if r.PostForm.Get("grant_type") != "authorization_code" || r.PostForm.Get("redirect_uri") != redirectURI {
+		refuse("invalid_request")
 		return
 	}
 	code := r.PostForm.Get("code")

@@ -4,9 +4,11 @@
 package measure
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"runtime"
+	"sync"
 	"time"
 )
 
@@ -14,12 +16,15 @@ import (
 type Case struct {
 	Name string
 	Run  func(n int) error
+	// Server, if set, is the processor time that the server has used that Run talks to.
+	Server func() (time.Duration, error)
 }
 
 // Sample is what one operation cost in one round.
 type Sample struct {
 	CPU    float64 // ns of processor time of this process, the garbage collector's included
 	Wall   float64 // ns
+	Server float64 // ns of processor time of the server; 0 if there is none or nobody knows
 	Allocs float64
 	Bytes  float64
 }
@@ -83,14 +88,46 @@ func timed(c Case, n int) (cpu, wall time.Duration, err error) {
 func once(c Case, n int) (Sample, error) {
 	var before, after runtime.MemStats
 	runtime.GC() // each batch begins with the same heap
+	served, err := c.served()
+	if err != nil {
+		return Sample{}, err
+	}
 	runtime.ReadMemStats(&before)
 	cpu, wall, err := timed(c, n)
 	runtime.ReadMemStats(&after)
+	if err != nil {
+		return Sample{}, err
+	}
+	end, err := c.served()
 	per := 1 / float64(n)
 	return Sample{
-		CPU: float64(cpu) * per, Wall: float64(wall) * per,
+		CPU: float64(cpu) * per, Wall: float64(wall) * per, Server: float64(end-served) * per,
 		// Whole ones, as testing.B counts: what is done once a batch is not the operation's.
 		Allocs: math.Floor(float64(after.Mallocs-before.Mallocs) * per),
 		Bytes:  float64(after.TotalAlloc-before.TotalAlloc) * per,
 	}, err
+}
+
+func (c *Case) served() (time.Duration, error) {
+	if c.Server == nil {
+		return 0, nil
+	}
+	return c.Server()
+}
+
+// Concurrently shares n operations out to workers and returns their errors.
+func Concurrently(workers, n int, run func(worker, n int) error) error {
+	errs := make([]error, workers)
+	var wg sync.WaitGroup
+	for w := range workers {
+		share := n / workers
+		if w < n%workers {
+			share++
+		}
+		if share > 0 {
+			wg.Go(func() { errs[w] = run(w, share) })
+		}
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }

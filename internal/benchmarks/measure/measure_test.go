@@ -49,7 +49,7 @@ func TestInterleave(t *testing.T) {
 	var order []string
 	measuring := false
 	one := func(name string) Case {
-		return Case{name, func(n int) error {
+		return Case{Name: name, Run: func(n int) error {
 			if measuring {
 				order = append(order, name)
 			}
@@ -82,11 +82,11 @@ func TestInterleave(t *testing.T) {
 		t.Errorf("order %s: each round begins with another case", tail)
 	}
 	broken := errors.New("broken")
-	if _, err := Interleave([]Case{{"x", func(int) error { return broken }}}, 1, time.Millisecond); !errors.Is(err, broken) {
+	if _, err := Interleave([]Case{{Name: "x", Run: func(int) error { return broken }}}, 1, time.Millisecond); !errors.Is(err, broken) {
 		t.Error(err)
 	}
 	calls := 0
-	if _, err := Interleave([]Case{{"x", func(int) error {
+	if _, err := Interleave([]Case{{Name: "x", Run: func(int) error {
 		if calls++; calls > 30 {
 			return broken
 		}
@@ -138,5 +138,47 @@ func TestTargets(t *testing.T) {
 	want := "| target | bound | median of rounds | minima | |\n|---|---:|---:|---:|---|\n| a | ≤ 1.50 × | 1.25 | 1.50 | PASS |\n| b | ≥ 8.00  | – | – | not measured: no wrk |\n"
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestServer(t *testing.T) {
+	used := time.Duration(0)
+	c := Case{Name: "x", Run: func(n int) error { used += time.Duration(n) * 7; return nil }, Server: func() (time.Duration, error) { return used, nil }}
+	s, err := once(c, 100)
+	if err != nil || s.Server != 7 || Both(s) != s.CPU+7 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	broken := errors.New("broken")
+	c.Server = func() (time.Duration, error) { return 0, broken }
+	if _, err := once(c, 1); err != broken {
+		t.Error(err)
+	}
+}
+
+func TestLess(t *testing.T) {
+	bare, floor, ours := series("bare", 10, 100), series("floor", 20, 200), series("ours", 25, 250)
+	f, o := floor.Less(&bare), ours.Less(&bare)
+	if r := o.Over(&f, CPU); r.Median != 1.5 || f.Median(Wall) != 110 || o.Name != "ours" {
+		t.Errorf("%+v of %+v: %+v", o, f, r)
+	}
+}
+
+func TestConcurrently(t *testing.T) {
+	for _, c := range [][2]int{{3, 10}, {16, 5}, {1, 7}} {
+		shares := make([]int, c[0])
+		broken := errors.New("broken")
+		err := Concurrently(c[0], c[1], func(w, n int) error {
+			if shares[w] += n; w == 0 {
+				return broken
+			}
+			return nil
+		})
+		sum, most := 0, 0
+		for _, n := range shares {
+			sum, most = sum+n, max(most, n)
+		}
+		if sum != c[1] || most > c[1]/c[0]+1 || !errors.Is(err, broken) {
+			t.Errorf("%v: %v, %v", c, shares, err)
+		}
 	}
 }

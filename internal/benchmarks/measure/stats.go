@@ -8,8 +8,12 @@ type Metric func(Sample) float64
 // The metrics.
 func CPU(s Sample) float64    { return s.CPU }
 func Wall(s Sample) float64   { return s.Wall }
+func Server(s Sample) float64 { return s.Server }
 func Allocs(s Sample) float64 { return s.Allocs }
 func Bytes(s Sample) float64  { return s.Bytes }
+
+// Both is the processor time of this process and of the server.
+func Both(s Sample) float64 { return s.CPU + s.Server }
 
 // Median of a metric over all rounds.
 func (s *Series) Median(m Metric) float64 { return quantile(s.values(m), 2) }
@@ -49,6 +53,16 @@ func (s *Series) Over(base *Series, m Metric) Ratio {
 		r.Minima = slices.Min(v) / low
 	}
 	return r
+}
+
+// Less is what s costs above base in the same rounds.
+func (s *Series) Less(base *Series) Series {
+	d := Series{Name: s.Name}
+	for i := range min(len(s.Samples), len(base.Samples)) {
+		a, b := s.Samples[i], base.Samples[i]
+		d.Samples = append(d.Samples, Sample{a.CPU - b.CPU, a.Wall - b.Wall, a.Server - b.Server, a.Allocs - b.Allocs, a.Bytes - b.Bytes})
+	}
+	return d
 }
 
 // quantile is the n-th quartile of v, between two neighbours where it falls there.

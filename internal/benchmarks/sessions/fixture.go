@@ -31,8 +31,10 @@ const (
 )
 
 // NewRecord returns the one session of the benchmarks, valid for an hour. Its tokens are always the same.
-func NewRecord() *Record {
-	r := rand.New(rand.NewPCG(1, 2))
+func NewRecord() *Record { return newRecord(rand.NewPCG(1, 2)) }
+
+func newRecord(source rand.Source) *Record {
+	r := rand.New(source)
 	text := func(n int) string {
 		b := make([]byte, n)
 		for i := range b {
@@ -98,8 +100,8 @@ func NewRequest(cookie string) *http.Request {
 	return r
 }
 
-// cookieHeader is what a browser sends back after a response with this header.
-func cookieHeader(h http.Header) string {
+// CookieHeader is what a browser sends back after a response with this header.
+func CookieHeader(h http.Header) string {
 	var pairs []string
 	for _, c := range (&http.Response{Header: h}).Cookies() {
 		if c.MaxAge >= 0 {

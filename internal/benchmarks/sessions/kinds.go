@@ -52,9 +52,13 @@ func Peers() []Kind {
 // All are the peers and ours.
 func All() []Kind { return append(Peers(), Ours()...) }
 
-// Named returns the kind of that name.
-func Named(name string) (Kind, error) {
-	for _, k := range All() {
+// Named returns the kind of that name; redis is the address of a server for those that need one, or empty.
+func Named(name, redis string) (Kind, error) {
+	kinds := All()
+	if redis != "" {
+		kinds = InRedis(redis)
+	}
+	for _, k := range kinds {
 		if k.Name == name {
 			return k, nil
 		}

@@ -131,9 +131,19 @@ func newApplication(cfg session.Config) (*application, error) {
 	return &application{c, m, auth, t}, err
 }
 
-// newTokens is the record as a login returns it: the claims are those of an ES256 ID token.
-func newTokens() (*client.Tokens, error) {
-	s := NewRecord()
+// newTokens is the record as a login returns it.
+func newTokens() (*client.Tokens, error) { return NewRecord().tokens() }
+
+// TokensOf is what a login of the n-th of many users returns, as long as those of the record and like no other's.
+func TokensOf(n int) (*client.Tokens, error) {
+	r := newRecord(rand.NewPCG(1, uint64(n)))
+	id := fmt.Sprintf("%012x", n)
+	r.Claims = strings.NewReplacer(subject, subject[:len(subject)-len(id)]+id, sid, sid[:len(sid)-len(id)]+id).Replace(r.Claims)
+	return r.tokens()
+}
+
+// tokens makes the claims those of an ES256 ID token.
+func (s *Record) tokens() (*client.Tokens, error) {
 	text := base64.RawURLEncoding.EncodeToString
 	id, err := client.RestoreIDToken(client.Secret(text([]byte(`{"alg":"ES256","kid":"k1","typ":"JWT"}`)) + "." + text([]byte(s.Claims)) + "." + text([]byte(strings.Repeat("signature ", 7))[:64])))
 	if err != nil {
@@ -153,7 +163,7 @@ func (a *application) create(w http.ResponseWriter, r *http.Request) error {
 func (a *application) cookie() (string, error) {
 	w := NewSink()
 	err := a.create(w, NewRequest(""))
-	return cookieHeader(w.Header()), err
+	return CookieHeader(w.Header()), err
 }
 
 func ours(read reader, cfg session.Config) (*Setup, error) {

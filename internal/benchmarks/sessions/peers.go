@@ -53,61 +53,65 @@ func secureCookieKind(name string, serializer securecookie.Serializer) Kind {
 }
 
 func gorillaKind() Kind {
-	return Kind{Name: GorillaSessions, New: func() (*Setup, error) {
-		store := sessions.NewCookieStore(hashKey, blockKey)
-		s := NewRecord()
-		write := func(w http.ResponseWriter, r *http.Request) error {
-			session, err := store.New(r, cookieName)
-			if err != nil {
-				return err
+	return Kind{Name: GorillaSessions, New: func() (*Setup, error) { return gorillaSetup(sessions.NewCookieStore(hashKey, blockKey)) }}
+}
+
+func gorillaSetup(store sessions.Store) (*Setup, error) {
+	s := NewRecord()
+	write := func(w http.ResponseWriter, r *http.Request) error {
+		session, err := store.New(r, cookieName)
+		if err != nil {
+			return err
+		}
+		session.Values["at"], session.Values["rt"], session.Values["claims"], session.Values["exp"] = s.AccessToken, s.RefreshToken, s.Claims, s.Expiry
+		return store.Save(r, w, session)
+	}
+	w := NewSink()
+	if err := write(w, NewRequest("")); err != nil {
+		return nil, err
+	}
+	return &Setup{
+		Cookie: CookieHeader(w.Header()),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			session, err := store.Get(r, cookieName)
+			if err != nil || session.IsNew {
+				refuse(w)
+				return
 			}
-			session.Values["at"], session.Values["rt"], session.Values["claims"], session.Values["exp"] = s.AccessToken, s.RefreshToken, s.Claims, s.Expiry
-			return store.Save(r, w, session)
-		}
-		w := NewSink()
-		if err := write(w, NewRequest("")); err != nil {
-			return nil, err
-		}
-		return &Setup{
-			Cookie: cookieHeader(w.Header()),
-			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				session, err := store.Get(r, cookieName)
-				if err != nil || session.IsNew {
-					refuse(w)
-					return
-				}
-				at, _ := session.Values["at"].(string)
-				rt, _ := session.Values["rt"].(string)
-				claims, _ := session.Values["claims"].(string)
-				exp, _ := session.Values["exp"].(int64)
-				answer(w, at, rt, claims, exp)
-			}),
-			Write: write,
-		}, nil
-	}}
+			at, _ := session.Values["at"].(string)
+			rt, _ := session.Values["rt"].(string)
+			claims, _ := session.Values["claims"].(string)
+			exp, _ := session.Values["exp"].(int64)
+			answer(w, at, rt, claims, exp)
+		}),
+		Write: write,
+	}, nil
 }
 
 func scsKind() Kind {
-	return Kind{Name: SCS, New: func() (*Setup, error) {
-		manager := scs.New()
-		manager.Store = memstore.NewWithCleanupInterval(0)
-		manager.Cookie.Name = cookieName
-		s := NewRecord()
-		w := NewSink()
-		manager.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return Kind{Name: SCS, New: func() (*Setup, error) { return scsSetup(memstore.NewWithCleanupInterval(0)) }}
+}
+
+func scsSetup(store scs.Store) (*Setup, error) {
+	manager := scs.New()
+	manager.Store = store
+	manager.Cookie.Name = cookieName
+	manager.ErrorFunc = func(w http.ResponseWriter, _ *http.Request, _ error) { refuse(w) } // its own one logs what wrk cuts off at its end
+	s := NewRecord()
+	w := NewSink()
+	manager.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		manager.Put(ctx, "at", s.AccessToken)
+		manager.Put(ctx, "rt", s.RefreshToken)
+		manager.Put(ctx, "claims", s.Claims)
+		manager.Put(ctx, "exp", s.Expiry)
+		_, _ = w.Write(hello)
+	})).ServeHTTP(w, NewRequest(""))
+	return &Setup{
+		Cookie: CookieHeader(w.Header()),
+		Handler: manager.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			ctx := r.Context()
-			manager.Put(ctx, "at", s.AccessToken)
-			manager.Put(ctx, "rt", s.RefreshToken)
-			manager.Put(ctx, "claims", s.Claims)
-			manager.Put(ctx, "exp", s.Expiry)
-			_, _ = w.Write(hello)
-		})).ServeHTTP(w, NewRequest(""))
-		return &Setup{
-			Cookie: cookieHeader(w.Header()),
-			Handler: manager.LoadAndSave(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				ctx := r.Context()
-				answer(w, manager.GetString(ctx, "at"), manager.GetString(ctx, "rt"), manager.GetString(ctx, "claims"), manager.GetInt64(ctx, "exp"))
-			})),
-		}, nil
-	}}
+			answer(w, manager.GetString(ctx, "at"), manager.GetString(ctx, "rt"), manager.GetString(ctx, "claims"), manager.GetInt64(ctx, "exp"))
+		})),
+	}, nil
 }

@@ -77,7 +77,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 			if err := s.Write(w, NewRequest("")); err != nil {
 				t.Fatal(err)
 			}
-			if cookie := cookieHeader(w.Header()); cookie == "" || !s.Try(cookie) {
+			if cookie := CookieHeader(w.Header()); cookie == "" || !s.Try(cookie) {
 				t.Fatalf("the cookie that it wrote (%d bytes) is not let in", len(cookie))
 			}
 		})
@@ -111,10 +111,13 @@ func TestARequestWithoutItsRecordIsRefused(t *testing.T) {
 }
 
 func TestNamed(t *testing.T) {
-	if k, err := Named(GorillaSessions); err != nil || k.Name != GorillaSessions {
+	if k, err := Named(GorillaSessions, ""); err != nil || k.Name != GorillaSessions {
 		t.Fatal(k.Name, err)
 	}
-	if _, err := Named("nothing"); err == nil {
+	if k, err := Named(RedisFloor, "127.0.0.1:1"); err != nil || k.Name != RedisFloor {
+		t.Fatal(k.Name, err)
+	}
+	if _, err := Named("nothing", ""); err == nil {
 		t.Fatal("found a kind that is not there")
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -19,15 +20,17 @@ import (
 	"github.com/sallyport/sallyport/internal/benchmarks/sessions"
 )
 
-// application is the role of a server that holds as much memory, and keeps sessions in the way, as its argument says.
+// application is the role of a server that holds as much memory, and keeps sessions in the way, as its argument says: the
+// memory, the address of a Redis or "-", the name of the way.
 func application(argument string) (report []string, stop func(), err error) {
-	heap, name, _ := strings.Cut(argument, " ")
+	heap, rest, _ := strings.Cut(argument, " ")
+	redis, name, _ := strings.Cut(rest, " ")
 	megabytes, err := strconv.Atoi(heap)
 	if err != nil {
 		return nil, nil, err
 	}
 	ballast := make([]byte, megabytes<<20)
-	k, err := sessions.Named(name)
+	k, err := sessions.Named(name, strings.TrimPrefix(redis, "-"))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -44,62 +47,83 @@ func application(argument string) (report []string, stop func(), err error) {
 	return []string{"http://" + l.Addr().String() + "/", s.Cookie}, func() { _ = server.Close(); runtime.KeepAlive(ballast) }, nil
 }
 
-// load is a server on core 0 under wrk on core 1. Each kind is paired with a bare server that gets the same
-// request, cookie included: what is left is the session's own cost. It is judged by requests per second of the server's
-// processor time: that is the rate of a core that nobody else uses.
+// load is the http section: sessions in cookies.
 func load(o options) ([]measure.Target, error) {
 	target := measure.Target{What: "requests a second, of a bare handler with the same request", Bound: 0.80, AtLeast: true}
-	if _, err := exec.LookPath("wrk"); err != nil {
-		target.Missing = "wrk is not installed"
+	all, bares, err := underLoad(o, "", sessions.Floor, sessions.Sallyport, sessions.SallyportSecureCookie, sessions.SecureCookiePlus, sessions.SCS, sessions.GorillaSessions)
+	switch {
+	case errors.Is(err, errNoWrk):
+		target.Missing = err.Error()
 		return []measure.Target{target}, nil
-	}
-	start := func(kind string) (*child.Process, error) {
-		return child.Start("application", strconv.Itoa(o.heap)+" "+kind, 0)
-	}
-	bare, err := start(sessions.Bare)
-	if err != nil {
+	case err != nil:
 		return nil, err
 	}
+	fmt.Printf("\n## HTTP: one core under load\n\n%s", loadTable(all, bares))
+	s, b := measure.Find(all, sessions.Sallyport), measure.Find(bares, sessions.Sallyport)
+	share := b.Over(s, measure.CPU)
+	if s.Median(measure.CPU) == 0 { // the system does not tell
+		share = b.Over(s, measure.Wall)
+	}
+	target.Got, target.Minima = share.Median, share.Minima
+	return []measure.Target{target}, nil
+}
+
+var errNoWrk = errors.New("wrk is not installed")
+
+// underLoad is a server of each kind on core 0 under wrk on core 1. Each kind is paired with a bare server that gets the same
+// request, cookie included: what is left is the session's own cost. It is judged by requests per second of the server's
+// processor time: that is the rate of a core that nobody else uses. redis is the address of a server for kinds that need one. The
+// samples hold what a request took.
+func underLoad(o options, redis string, kinds ...string) (all, bares []measure.Series, err error) {
+	if _, err := exec.LookPath("wrk"); err != nil {
+		return nil, nil, errNoWrk
+	}
+	start := func(kind, redis string) (*child.Process, error) {
+		return child.Start("application", strconv.Itoa(o.heap)+" "+cmp.Or(redis, "-")+" "+kind, 0)
+	}
+	bare, err := start(sessions.Bare, "")
+	if err != nil {
+		return nil, nil, err
+	}
 	defer bare.Stop()
-	kinds := []string{sessions.Floor, sessions.Sallyport, sessions.SallyportSecureCookie, sessions.SecureCookiePlus, sessions.SCS, sessions.GorillaSessions}
 	servers := make([]*child.Process, len(kinds))
-	series, bares := make([]measure.Series, len(kinds)), make([]measure.Series, len(kinds))
+	all, bares = make([]measure.Series, len(kinds)), make([]measure.Series, len(kinds))
 	for i, k := range kinds {
-		if servers[i], err = start(k); err != nil {
-			return nil, err
+		if servers[i], err = start(k, redis); err != nil {
+			return nil, nil, err
 		}
 		defer servers[i].Stop()
-		series[i].Name = k
+		all[i].Name, bares[i].Name = k, k
 	}
 	for range o.loadRounds {
 		for i, s := range servers {
 			a, err := wrk(bare, s.Report[1], o.loadTime)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			b, err := wrk(s, s.Report[1], o.loadTime)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", kinds[i], err)
+				return nil, nil, fmt.Errorf("%s: %w", kinds[i], err)
 			}
-			bares[i].Samples, series[i].Samples = append(bares[i].Samples, a), append(series[i].Samples, b)
+			bares[i].Samples, all[i].Samples = append(bares[i].Samples, a), append(all[i].Samples, b)
 		}
 	}
-	fmt.Printf("\n## HTTP: one core under load\n\n| | requests/s | of bare | of bare, by CPU | minima | IQR | CPU µs/request | bare | added |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n")
-	for i := range kinds {
-		s, b := &series[i], &bares[i]
-		// Samples hold what a request took: bare over ours is the share of requests.
+	return all, bares, nil
+}
+
+// loadTable has for each kind its rate, its share of that of a bare handler (bare over ours, of what a request took), and
+// what it adds.
+func loadTable(all, bares []measure.Series) string {
+	var out strings.Builder
+	out.WriteString("| | requests/s | of bare | of bare, by CPU | minima | IQR | CPU µs/request | bare | added |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|\n")
+	for i := range all {
+		s, b := &all[i], &bares[i]
 		rate, share := b.Over(s, measure.Wall), b.Over(s, measure.CPU)
-		cpu, bareCPU := s.Median(measure.CPU)/1e3, b.Median(measure.CPU)/1e3
-		fmt.Printf("| %s | %.0f | %s | %s | %s | %s | %s | %s | %s |\n", kinds[i], 1e9/s.Median(measure.Wall), measure.Number(rate.Median), measure.Number(share.Median),
-			measure.Number(share.Minima), measure.Number(share.IQR), measure.Number(cpu), measure.Number(bareCPU), measure.Number(cpu-bareCPU))
-		if kinds[i] == sessions.Sallyport {
-			target.Got, target.Minima = share.Median, share.Minima
-			if cpu == 0 { // the system does not tell
-				target.Got, target.Minima = rate.Median, rate.Minima
-			}
-		}
+		added := s.Less(b)
+		fmt.Fprintf(&out, "| %s | %.0f | %s | %s | %s | %s | %s | %s | %s |\n", s.Name, 1e9/s.Median(measure.Wall), measure.Number(rate.Median), measure.Number(share.Median),
+			measure.Number(share.Minima), measure.Number(share.IQR), measure.Number(s.Median(measure.CPU)/1e3), measure.Number(b.Median(measure.CPU)/1e3), measure.Number(added.Median(measure.CPU)/1e3))
 	}
-	return []measure.Target{target}, nil
+	return out.String()
 }
 
 var (
