@@ -234,6 +234,46 @@ func TestRefreshRefused(t *testing.T) {
 			b.Errorf("refreshed %v to %v", tokens, next)
 		}
 	})
+	scenario(t, "a key that nobody knows: the same", func(b *bench) {
+		tokens := b.mustLogin(client.AuthorizationOptions{})
+		b.as.Misbehave(authtest.Fault{Endpoint: authtest.Token, JWT: func(j *authtest.JWT) { j.Header["kid"] = "unknown" }})
+		next, err := b.c.Refresh(ctx, tokens)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if next.RefreshToken == tokens.RefreshToken || next.IDToken != tokens.IDToken {
+			b.Errorf("refreshed %v to %v", tokens, next)
+		}
+	})
+	for name, lifetime := range map[string]any{"text": "300", "zero": 0, "negative": -1} {
+		scenario(t, "a lifetime that is none, "+name+": the rotated token is kept", func(b *bench) {
+			tokens := b.mustLogin(client.AuthorizationOptions{})
+			b.as.Misbehave(authtest.Fault{Endpoint: authtest.Token, JSON: func(m map[string]any) { m["expires_in"] = lifetime }})
+			next, err := b.c.Refresh(ctx, tokens)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if next.RefreshToken == tokens.RefreshToken || !next.Expiry.After(time.Now()) || next.Expiry.After(time.Now().Add(time.Hour)) {
+				b.Errorf("refreshed to %v, until %v", next, next.Expiry)
+			}
+		})
+	}
+	scenario(t, "whether the server answers", func(b *bench) {
+		b.mustLogin(client.AuthorizationOptions{})
+		if err := b.c.Reachable(ctx); err != nil {
+			b.Error(err)
+		}
+		stop := b.as.Misbehave(answer(authtest.Metadata, authtest.HTML(503)))
+		var e *client.Error
+		if err := b.c.Reachable(ctx); !errors.As(err, &e) || e.Outcome != client.Transient {
+			b.Errorf("503: %v", err)
+		}
+		stop()
+		b.as.Misbehave(answer(authtest.Metadata, authtest.HTML(404)))
+		if err := b.c.Reachable(ctx); err != nil {
+			b.Errorf("404 is an answer: %v", err)
+		}
+	})
 	for name, fault := range map[string]authtest.Fault{"sub": claim("sub", "mallory"), "aud": claim("aud", "other"), "nonce": claim("nonce", "another")} {
 		scenario(t, "ATK-F09 keys away and another "+name, func(b *bench) {
 			tokens := b.mustLogin(client.AuthorizationOptions{})

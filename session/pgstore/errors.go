@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -24,10 +25,15 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	if e.State != "" {
+	if isState(e.State) {
 		return "sallyport: PostgreSQL store: " + e.reason + " (SQLSTATE " + e.State + ")"
 	}
 	return "sallyport: PostgreSQL store: " + e.reason
+}
+
+// isState reports whether s looks like an SQLSTATE: then it is a number in PostgreSQL's own list, and nobody's text.
+func isState(s string) bool {
+	return len(s) == 5 && strings.Trim(s, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
 }
 
 // Unwrap returns the error that this one is, nil if it is none that callers ask for.
