@@ -199,7 +199,7 @@ func (t *transaction) failure(ctx context.Context, err *client.Error) *outcome {
 	}
 	wait := max(min(firstBackoff<<min(f.count, 10), lastBackoff), err.RetryAfter)
 	if left := t.graceLeft(f, now); f.spent > 0 && left > 0 { // to wait longer would lose the session
-		wait = min(wait, max(left/4, firstBackoff))
+		wait = min(wait, max(left/16, firstBackoff))
 	}
 	wait += mathrand.N(wait/4 + 1) // so that sessions that failed together do not come back together
 	f.count, f.until = f.count+1, now.Add(wait).UnixMilli()

@@ -25,7 +25,7 @@ const (
 	// storeTimeout and beatTime together: an answer that is late is not one that does not come.
 	beatTime = time.Second
 	// Who waits for another process looks at the session after firstPoll, later after a sixteenth of what it has waited.
-	firstPoll = 2 * time.Millisecond
+	firstPoll = time.Millisecond
 	lastPoll  = 100 * time.Millisecond
 	// settleRetry is how often a result is offered to a store that does not take it: well within leaseTime, so that
 	// nobody takes over what only waits to be written.
