@@ -7,7 +7,7 @@ import (
 )
 
 // Store keeps small sealed records that several processes share. Everything that a session needs of it (lease, once,
-// tombstone, hand-off) is built on compare-and-swap, here and not in each store; package storetest proves
+// tombstone, hand-off) is built on compare-and-swap, here and not in each store; package storetest checks
 // that a store keeps what is promised below.
 //
 // Keys are up to 64 bytes of letters, digits, '-', '_' and ':', hashes after a letter; values are up to 64 kB

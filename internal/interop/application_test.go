@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ type application struct {
 	server    *httptest.Server
 	transport http.RoundTripper // of the back channel; nil: the client's own
 	cookie    string            // name of the session's cookie; empty: the usual one. Cookies do not know ports.
+	sessions  []session.Config  // of each process that serves it, in turn; empty: one, with sessions in cookies
 
 	mu       sync.Mutex
 	ahead    time.Duration  // of the real time
@@ -44,8 +46,29 @@ func listen(t *testing.T) *application {
 	return a
 }
 
-// serve configures the application as client reg of the server.
+// serve configures the application as client reg of the server, and starts it.
 func (a *application) serve(t *testing.T, issuer string, reg registration, mode client.ResponseMode) {
+	t.Helper()
+	if a.sessions == nil {
+		a.sessions = []session.Config{{Keys: [][]byte{session.GenerateKey()}}}
+	}
+	var processes []http.Handler
+	for _, cfg := range a.sessions {
+		processes = append(processes, a.process(t, cfg, issuer, reg, mode))
+	}
+	var next atomic.Uint64
+	a.server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		processes[next.Add(1)%uint64(len(processes))].ServeHTTP(w, r)
+	})
+	if a.server.TLS != nil {
+		a.server.StartTLS()
+	} else {
+		a.server.Start()
+	}
+}
+
+// process is what one process of the application serves.
+func (a *application) process(t *testing.T, cfg session.Config, issuer string, reg registration, mode client.ResponseMode) http.Handler {
 	t.Helper()
 	authentication := client.SecretBasic(client.Secret(reg.Secret))
 	if reg.Method == "client_secret_post" {
@@ -68,7 +91,8 @@ func (a *application) serve(t *testing.T, issuer string, reg registration, mode 
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := session.New(session.Config{Keys: [][]byte{session.GenerateKey()}, CookieName: a.cookie, OnEvent: a.recordIn(&a.events), Now: a.now})
+	cfg.CookieName, cfg.OnEvent, cfg.Now = a.cookie, a.recordIn(&a.events), a.now
+	s, err := session.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,12 +124,7 @@ func (a *application) serve(t *testing.T, issuer string, reg registration, mode 
 		w.WriteHeader(resp.StatusCode)
 		_, _ = io.Copy(w, resp.Body)
 	})))
-	a.server.Config.Handler = auth.Handler(mux)
-	if a.server.TLS != nil {
-		a.server.StartTLS()
-	} else {
-		a.server.Start()
-	}
+	return auth.Handler(mux)
 }
 
 func (a *application) now() time.Time {
