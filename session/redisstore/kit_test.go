@@ -37,5 +37,25 @@ func TestStoreContract(t *testing.T) {
 func TestStoreContractOnACluster(t *testing.T) {
 	t.Parallel()
 	cluster := backing.RedisClusterForTest(t)
-	storetest.Run(t, func(t *testing.T) session.Store { return open(t, cluster.URL()) })
+	each := func(t *testing.T, do func(*backing.Redis) error) {
+		for _, addr := range cluster.Addrs() {
+			if err := do(cluster.Node(addr)); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	storetest.Config{
+		Open: func(t *testing.T) session.Store { return open(t, cluster.URL()) },
+		Restart: func(t *testing.T) {
+			each(t, (*backing.Redis).Kill)
+			each(t, func(r *backing.Redis) error { return r.Restart(t.Context()) })
+			if err := cluster.Settled(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Pause: func(t *testing.T) func() {
+			each(t, (*backing.Redis).Pause)
+			return func() { each(t, (*backing.Redis).Resume) }
+		},
+	}.Run(t)
 }
