@@ -171,7 +171,6 @@ var everywhere = []func(*testing.T){
 	TestOutageForAPerson,
 	TestRequireNested,
 	TestResponseWriterIsNotWrapped,
-	TestAllocations,
 	TestForeignReadSendsNothing,
 	TestRequireTokenPanickingSecret,
 	TestRequireTouches,
@@ -195,6 +194,7 @@ var withCookies = []func(*testing.T){
 
 // notEverywhere are the others with a bench, and why.
 var notEverywhere = map[string]string{
+	"TestAllocations":                 "it is not built with the race detector",
 	"TestBackchannelLogoutFlood":      "it counts what one process asks of a server",
 	"TestFailedLoginsTakeNoRoom":      "it watches a store",
 	"TestFrontchannelLogoutStoreAway": "it chooses its arrangements",

@@ -67,8 +67,18 @@ type process struct {
 	exited chan struct{} // closed when it is over
 }
 
-// start starts a child and waits until it says that it is ready.
-func start(a assignment) (*process, error) {
+// start starts a child and waits until it says that it is ready. On a busy machine that may take more than one try.
+func start(a assignment) (p *process, err error) {
+	for range 3 {
+		if p, err = startOnce(a); err == nil {
+			return p, nil
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return nil, err
+}
+
+func startOnce(a assignment) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
