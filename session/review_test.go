@@ -2,8 +2,7 @@ package session
 
 import (
 	"context"
-	"errors"
-	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -52,9 +51,13 @@ func TestStorePanics(t *testing.T) {
 	br := newBrowser(t)
 	b.login(br, "alice")
 	b.clock.add(59*time.Minute + 50*time.Second)
-	defer func() { t.Log("recovered in the request", recover() != nil) }()
-	_, err := b.fresh(header{}, br.request(), b.as, b.load(br), false)
-	t.Log(err)
+	s := b.load(br)
+	s.rec.accessExpiry = b.clock.now().Unix() // dead, so that the failure is not hidden by a token that still works
+	_, err := b.fresh(header{}, br.request(), b.as, s, false)
+	wantError(t, err, ErrStore, "panic")
+	if b.as.count() != 0 || strings.Contains(err.Error(), "driver") {
+		t.Errorf("%d calls, %v", b.as.count(), err)
+	}
 }
 
 // Flood of gone events by who holds an old ticket
@@ -70,7 +73,9 @@ func TestGoneIsNotRepeated(t *testing.T) {
 		for range 50 {
 			_, _ = b.Load(br.request())
 		}
-		t.Logf("session.ended{gone}: %d", b.said(client.EventSessionEnded, "gone"))
+		if n := b.said(client.EventSessionEnded, gone); n != 1 {
+			t.Errorf("told %d times", n)
+		}
 	})
 }
 
@@ -98,7 +103,9 @@ func TestManyLoginsOfOneSubject(t *testing.T) {
 				last = err
 			}
 		}
-		t.Logf("%d of 1600 logins failed: %v", failed, last)
+		if failed > 0 {
+			t.Errorf("%d of 1600 logins failed: %v", failed, last)
+		}
 	})
 }
 
@@ -151,49 +158,10 @@ func TestEndSubjectCounts(t *testing.T) {
 		b.login(br, "alice")
 		n, _ := b.endSubject(t.Context(), b.server(), "alice")
 		m, _ := b.endSubject(t.Context(), b.server(), "alice")
-		t.Logf("one session: ended %d, and again %d", n, m)
+		if n != 1 || m != 0 {
+			t.Errorf("one session: ended %d, and again %d", n, m)
+		}
 	})
-}
-
-func TestRollingKeyRotation(t *testing.T) {
-	for _, inStore := range []bool{false, true} {
-		t.Run("", func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				mem := NewMemory(MemoryOptions{})
-				a := newReplica(t, Config{Keys: [][]byte{key(1)}}, mem, inStore, nil)
-				b := newReplica(t, Config{Keys: [][]byte{key(2), key(1)}}, mem, inStore, a.as)
-				br := newBrowser(t)
-				a.login(br, "alice")
-				time.Sleep(time.Hour)
-				x := b.ask(br.clone(), time.Minute) // not taken by the browser: a parallel request is on its way to A
-				_, err := a.Load(br.request())
-				t.Logf("inStore %v: B %v; then A with the same old cookie: %v", inStore, x.err, err)
-				br2 := br.clone()
-				br2.take(x.h)
-				_, err = a.Load(br2.request())
-				t.Logf("A with the cookie that B wrote: %v", err)
-				_, err = a.create(header{}, get(nil), testIssuer, testClient, testTokens("alice", 5, time.Now().Add(time.Hour)))
-				t.Logf("login of alice at A: %v", err)
-				_, err = b.create(header{}, get(nil), testIssuer, testClient, testTokens("alice", 5, time.Now().Add(time.Hour)))
-				t.Logf("login of alice at B: %v", err)
-				ok := 0
-				for range 40 {
-					if _, err = a.create(header{}, get(nil), testIssuer, testClient, testTokens("alice", 5, time.Now().Add(time.Hour))); err == nil {
-						ok++
-					}
-				}
-				t.Logf("40 logins of alice at A after 1 at B: %d ok, %v", ok, err)
-				_ = b.EndEverySession(t.Context())
-				time.Sleep(11 * time.Second)
-				other := newBrowser(t)
-				h := header{}
-				_, err = a.create(h, get(nil), testIssuer, testClient, testTokens("carol", 5, time.Now().Add(time.Hour)))
-				t.Logf("carol logs in at A after EndEverySession at B: %v", err)
-				other.take(h)
-				time.Sleep(2 * settleTimeout)
-			})
-		})
-	}
 }
 
 func TestCanceledRequests(t *testing.T) {
@@ -206,7 +174,9 @@ func TestCanceledRequests(t *testing.T) {
 		for range 50 {
 			_, _ = b.Load(br.request().WithContext(ctx))
 		}
-		t.Logf("50 requests that were given up: StoreFailed %d, events %d with reason canceled", b.Counters().StoreFailed, b.said(EventStoreFailed, "canceled"))
+		if b.Counters().StoreFailed != 0 || b.said(EventStoreFailed, "") != 0 {
+			t.Errorf("requests that were given up are %d failures of the store", b.Counters().StoreFailed)
+		}
 	})
 }
 
@@ -222,7 +192,7 @@ func TestEverySessionAndSkew(t *testing.T) {
 		_ = b.EndEverySession(t.Context())
 		time.Sleep(time.Minute)
 		_, err := b.Load(br.request())
-		t.Logf("after EndEverySession: %v", err)
+		wantError(t, err, ErrSessionEnded, everySession)
 	})
 }
 
@@ -251,9 +221,9 @@ func TestLateSettleAgainstFailure(t *testing.T) {
 		time.Sleep(time.Second)
 		second := c.askAside(br, time.Minute)
 		y, z := <-first, <-second
-		t.Logf("%v %v, refresh-3 sent %d", y.err, z.err, a.sentCount("refresh-3"))
-		_ = http.MethodGet
-		_ = errors.Is
+		if n := a.sentCount("refresh-3"); y.err != nil || z.err != nil || n != 1 {
+			t.Errorf("%v, %v, sent %d times", y.err, z.err, n)
+		}
 	})
 }
 
